@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one door to `shared`: inside the add-on when packed as an extension, beside it in a checkout.
+
+Every other module of the add-on imports `shared` from here, so that none of them knows where it lies.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or importlib.util.find_spec(f"{__package__}.shared") is None:
+    from shared import arrays, client, errors, messages, presets, scene, targets, version
+else:
+    from .shared import arrays, client, errors, messages, presets, scene, targets, version
+
+__all__ = ["arrays", "client", "errors", "messages", "presets", "scene", "targets", "version"]

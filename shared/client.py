@@ -1,0 +1,185 @@
+"""A client of the compute server: requests that wait for their answer, and the events of watched jobs.
+
+One client belongs to one thread. It survives a server that sleeps or restarts: ZeroMQ reconnects by itself, and
+:meth:`Client.wait` asks again for its job until the server has been silent for too long.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar, cast
+
+import zmq
+
+from . import messages as m
+from .errors import InvalidInput, ServerUnreachable, from_data
+from .version import VERSION
+from .wire import Envelope, pack, unpack
+
+DEFAULT_PORT = 5765
+DEFAULT_ADDRESS = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+
+ReplyType = TypeVar("ReplyType", bound=m.Reply)
+
+
+def parse_address(text: str) -> str:
+    """`text` as a ZeroMQ address: takes ``host``, ``host:port``, ``tcp://host:port`` and ``ipc://…``.
+
+    Raises :class:`InvalidInput` that says what is wrong with anything else.
+    """
+    scheme, separator, rest = text.strip().rpartition("://")
+    if separator and scheme not in ("tcp", "ipc"):
+        raise InvalidInput(f"The address {text!r} starts with {scheme}://.", hint="Use tcp://HOST:PORT.")
+    if scheme == "ipc" and rest:
+        return f"ipc://{rest}"
+    host, colon, port = rest.rpartition(":") if not rest.endswith("]") else (rest, "", "")
+    if not colon:
+        host, port = rest, str(DEFAULT_PORT)
+    if not host or "/" in host:
+        raise InvalidInput(f"The address {text!r} names no host.", hint="Use tcp://HOST:PORT.")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidInput(f"The address {text!r} has no valid port.", hint="Ports go from 1 to 65535.")
+    return f"tcp://{host}:{port}"
+
+
+class Client:
+    """A connection to one server; usable as a context manager."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 10.0) -> None:
+        self.address = parse_address(address)
+        self.timeout_s = timeout_s
+        self._numbers = itertools.count(1)
+        self._events: deque[m.Event] = deque()
+        self._context = zmq.Context()
+        self._socket = self._connect()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the socket; unsent requests are dropped."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        try:
+            socket.connect(self.address)
+        except zmq.ZMQError as error:
+            raise InvalidInput(f"The address {self.address!r} cannot be used: {error}.") from error
+        return socket
+
+    def request(self, message: m.Request, reply: type[ReplyType], *, timeout_s: float | None = None) -> ReplyType:
+        """Send `message` and wait for its reply, which must be a `reply`.
+
+        Events that arrive meanwhile are kept for :meth:`poll`. Raises :class:`ServerUnreachable` after `timeout_s`, or
+        the server's own error.
+        """
+        number = next(self._numbers)
+        self._socket.send_multipart(pack(message, number), copy=False)
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        while (envelope := self._receive(deadline - time.monotonic())) is not None:
+            if envelope.request == number:
+                return self._expect(envelope.message, reply)
+        raise ServerUnreachable(
+            f"No answer from {self.address}.", hint="Start it with `assistive-server serve`, or check the address."
+        )
+
+    def _expect(self, message: m.Message, reply: type[ReplyType]) -> ReplyType:
+        if isinstance(message, m.Refused):
+            raise from_data(message.error)
+        if not isinstance(message, reply):
+            raise InvalidInput(f"The server answered {type(message).__name__}, not {reply.__name__}.")
+        return cast(ReplyType, message)
+
+    def poll(self, timeout_s: float = 0.0) -> m.Event | None:
+        """The next event of a watched job, or None when none comes within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not self._events:
+            if self._receive(deadline - time.monotonic()) is None:
+                return None
+        return self._events.popleft()
+
+    def _receive(self, timeout_s: float) -> Envelope | None:
+        """One message off the socket, events also queued; None when time is up."""
+        if not self._socket.poll(max(0, round(timeout_s * 1000))):
+            return None
+        frames = self._socket.recv_multipart(copy=False)
+        envelope = unpack([frame.buffer for frame in frames])
+        if isinstance(envelope.message, m.Event):
+            self._events.append(envelope.message)
+        return envelope
+
+    def hello(self, *, timeout_s: float | None = None) -> m.Welcome:
+        """Who is there; also checks that both sides speak the same protocol."""
+        return self.request(m.Hello(VERSION), m.Welcome, timeout_s=timeout_s)
+
+    def submit(self, job: m.Job) -> m.Accepted:
+        """Hand `job` in and watch it. Handing in the same id again does no harm."""
+        return self.request(m.Submit(job), m.Accepted, timeout_s=max(self.timeout_s, 60.0))
+
+    def cancel(self, job_id: str) -> m.Accepted:
+        """Ask for an end within one step; the best so far arrives as the job's result."""
+        return self.request(m.Cancel(job_id), m.Accepted)
+
+    def events(self, job_id: str, *, silence_s: float = 60.0, tick_s: float = 1.0) -> Iterator[m.Event | None]:
+        """The events of a submitted job up to and including its `Ended`; None about every `tick_s` without one.
+
+        While nothing comes, the job is asked for again (so a lost connection heals). Raises
+        :class:`ServerUnreachable` when the server answers nothing for `silence_s`, and :class:`UnknownJob` when it has
+        come back without the job.
+        """
+        heard = time.monotonic()
+        while True:
+            event = self.poll(tick_s)
+            if event is not None and event.job_id == job_id:
+                heard = time.monotonic()
+                yield event
+                if isinstance(event, m.Ended):
+                    return
+            else:
+                heard = self._ask_again(job_id, heard, silence_s)
+                yield None
+
+    def _ask_again(self, job_id: str, heard: float, silence_s: float) -> float:
+        try:
+            self.request(m.Watch(job_id), m.Accepted, timeout_s=5.0)
+        except ServerUnreachable:
+            if time.monotonic() - heard > silence_s:
+                raise
+            return heard
+        return time.monotonic()
+
+    def wait(
+        self, job_id: str, *, on_event: Callable[[m.Event], None] | None = None, silence_s: float = 60.0
+    ) -> m.Result:
+        """Block until a submitted job has ended and give its result; its error is raised."""
+        for event in self.events(job_id, silence_s=silence_s):
+            if event is not None and on_event is not None:
+                on_event(event)
+            if isinstance(event, m.Ended):
+                return outcome(event)
+        raise AssertionError("events() ends only with Ended")
+
+
+def outcome(ended: m.Ended) -> m.Result:
+    """The result of an ended job, or its error, raised."""
+    if ended.error is not None:
+        raise from_data(ended.error)
+    if ended.result is None:
+        raise InvalidInput(f"Job {ended.job_id} ended with neither result nor error.")
+    return ended.result

@@ -1,0 +1,287 @@
+"""Every message that crosses the wire, and the job and result types they carry. Types only: no sockets, no files.
+
+Requests go from client to server and are answered at once by the reply named in their docstring, or by
+:class:`Refused`. Events (:class:`Progress`, :class:`Preview`, :class:`Ended`) come unasked to whoever watches a job.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from .arrays import Blob, Picture, Pictures
+from .errors import ErrorData
+from .scene import Scene, Texture, View
+from .targets import Target
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job is done. Defaults are the Standard preset; `α` and `ε` are in display-encoded units of [0, 1].
+
+    ``epsilon`` None leaves the texture free; ``norm`` says which ball it is. ``sampling`` "random" draws new views,
+    lights and backgrounds around the rig in every step (EoT), "fixed" uses the rig's own cameras in turn with its light
+    states. ``stop_at`` ends the job early once held-out confidence of the trained models holds above it.
+    """
+
+    target: str
+    models: tuple[str, ...] = ("efficientnet_lite0",)
+    held_out_models: tuple[str, ...] = ()
+    steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 200
+    views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    samples: Literal[1, 4, 9, 16] = 4
+    alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.01
+    epsilon: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+    norm: Literal["linf", "l2"] = "linf"
+    stepper: Literal["sign", "momentum", "adam"] = "momentum"
+    objective: Literal["cross_entropy", "margin"] = "cross_entropy"
+    smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    sampling: Literal["random", "fixed"] = "random"
+    backgrounds: Literal["varied", "grey"] = "varied"
+    held_out_views: Positive = 64
+    check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
+    stop_at: Fraction | None = None
+    preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job is a value: the same job gives the same texture.
+
+    ``id`` is made by the client; sent twice, it is one job.
+    """
+
+    id: str
+    scene: Scene
+    settings: Settings
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Over a set of views: mean confidence in the target, share of views whose top-1 is right, least confidence."""
+
+    mean: float
+    top1: float
+    min: float
+
+
+class BeforeAfter(msgspec.Struct, frozen=True):
+    """The same views with the original and with the assistive texture."""
+
+    before: Stats
+    after: Stats
+
+
+class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one classifier says, on training views and on views never used in training.
+
+    ``check_confidence`` has the confidence in each check view, after, in the order of ``Result.check_views``.
+    """
+
+    trained: bool
+    train: BeforeAfter
+    held_out: BeforeAfter
+    held_out_views: int
+    check_confidence: tuple[float, ...] = ()
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds on the server."""
+
+    queue_s: float
+    optimise_s: float
+    evaluate_s: float
+    step_median_s: float
+    classifier_median_s: float
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job made. All figures are measured on the 8-bit texture given here.
+
+    ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
+    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size.
+    """
+
+    outcome: Literal["finished", "early", "cancelled"]
+    steps: int
+    target: Target
+    texture: Texture
+    texture_png: Blob | None
+    mask_coverage: float
+    max_change_outside: int
+    models: dict[str, ModelFigures]
+    check_views: tuple[View, ...]
+    pictures_before: Pictures
+    pictures_after: Pictures
+    timing: Timing
+    versions: dict[str, str]
+    device: str
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """Who is there? Answered by `Welcome`."""
+
+    version: str
+
+
+class ListModels(msgspec.Struct, frozen=True, tag=True):
+    """Answered by `Models`."""
+
+
+class ListTargets(msgspec.Struct, frozen=True, tag=True):
+    """Answered by `Targets`."""
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    """Do this job, and tell me of it. Answered by `Accepted`."""
+
+    job: Job
+
+
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """Tell me of this job (again). Answered by `Accepted`; if it has ended, `Ended` follows at once."""
+
+    job_id: str
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """End this job within one step and keep the best so far. Answered by `Accepted`."""
+
+    job_id: str
+
+
+class Classify(msgspec.Struct, frozen=True, tag=True):
+    """What is in these pictures? Answered by `Classified`."""
+
+    pictures: Pictures
+    model: str
+    target: str
+    top: Positive = 5
+
+
+class DrawSheet(msgspec.Struct, frozen=True, tag=True):
+    """A contact sheet of pictures before and after, labelled by a classifier. Answered by `Sheet`."""
+
+    before: Pictures
+    after: Pictures
+    model: str
+    target: str
+
+
+Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet
+
+
+# --- replies and events ---------------------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A server of this version, computing on this device (as the worker names it; empty while it starts)."""
+
+    version: str
+    device: str
+    jobs_running: int
+    jobs_queued: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One classifier that a server knows."""
+
+    name: str
+    size: int
+    available: bool
+    license: str
+    source: str
+    weights: str
+
+
+class Models(msgspec.Struct, frozen=True, tag=True):
+    """All classifiers that this server knows, those that can be used now marked available."""
+
+    models: tuple[ModelInfo, ...]
+
+
+class Targets(msgspec.Struct, frozen=True, tag=True):
+    """The labels, index = class."""
+
+    labels: tuple[str, ...]
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job is known; ``position`` counts the jobs before it in the queue."""
+
+    job_id: str
+    state: Literal["queued", "running", "done", "failed"]
+    position: int
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One class and its probability."""
+
+    index: int
+    label: str
+    confidence: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a classifier says of one picture: probability of the target, whether top-1 is right, the top classes."""
+
+    confidence: float
+    right: bool
+    top: tuple[Prediction, ...]
+
+
+class Classified(msgspec.Struct, frozen=True, tag=True):
+    """One verdict for each picture."""
+
+    verdicts: tuple[Verdict, ...]
+
+
+class Sheet(msgspec.Struct, frozen=True, tag=True):
+    """A contact sheet as a PNG file."""
+
+    png: Blob
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The request could not be met."""
+
+    error: ErrorData
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How a running job stands. ``confidence`` has one number for each view of this step, first trained model."""
+
+    job_id: str
+    phase: Literal["preparing", "optimising", "evaluating"]
+    step: int
+    steps: int
+    loss: float
+    confidence: tuple[float, ...]
+    eta_s: float
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The texture so far (UV: image with row 0 at the bottom) and the view of this step that is recognised least."""
+
+    job_id: str
+    step: int
+    texture: Texture
+    worst_view: Picture
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The job's last event: a result, or an error."""
+
+    job_id: str
+    result: Result | None = None
+    error: ErrorData | None = None
+
+
+Reply = Welcome | Models | Targets | Accepted | Classified | Sheet | Refused
+Event = Progress | Preview | Ended
+Message = Request | Reply | Event
