@@ -1,0 +1,32 @@
+"""Between display-encoded sRGB and linear Rec.709: the only place where a transfer function is written down."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def srgb_decode(encoded: Tensor) -> Tensor:
+    """Linear Rec.709 of display-encoded sRGB (IEC 61966-2-1), any shape, values in [0, 1]."""
+    power = ((encoded.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(encoded <= 0.04045, encoded / 12.92, power)
+
+
+def srgb_encode(linear: Tensor) -> Tensor:
+    """Display-encoded sRGB of linear Rec.709, any shape; values outside [0, 1] are clipped.
+
+    This is Blender's Standard view transform. The gradient is zero where it clips.
+    """
+    linear = linear.clamp(0.0, 1.0)
+    power = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, linear * 12.92, power)
+
+
+def from_bytes(image: Tensor) -> Tensor:
+    """8-bit values as float32 in [0, 1]."""
+    return image.to(torch.float32) / 255.0
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Values in [0, 1] rounded to the nearest of 256 levels."""
+    return (image.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)

@@ -1,0 +1,190 @@
+"""Compiled CPU kernels, each the equal of a torch function elsewhere in this package, by test.
+
+Work is split into as many parts as there are threads, in a fixed order, so that sums come out the same in every run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba as nb
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .geometry import Geometry
+    from .rasterizer import Visibility
+    from .sampling import Transport
+
+
+def interpolate(
+    geometry: Geometry, visibility: Visibility, matrices: np.ndarray, eyes: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Stands for ``gbuffer.interpolate_reference``."""
+    arrays = _interpolate(
+        visibility.triangle.numpy(),
+        visibility.barycentric.numpy(),
+        visibility.view_start.numpy(),
+        geometry.positions.numpy(),
+        geometry.triangles.numpy(),
+        geometry.normals.numpy(),
+        geometry.uv.numpy(),
+        np.ascontiguousarray(matrices, np.float64),
+        np.ascontiguousarray(eyes, np.float64),
+        visibility.width * visibility.height / 4,
+    )
+    position, normal, uv, footprint = (torch.from_numpy(array) for array in arrays)
+    return position, normal, uv, footprint
+
+
+@nb.njit(cache=True, parallel=True, error_model="numpy")
+def _interpolate(  # type: ignore[no-untyped-def]
+    triangle, barycentric, view_start, positions, triangles, normals, uv, matrices, eyes, to_samples
+):
+    count = triangle.shape[0]
+    position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
+    uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
+    for view in nb.prange(view_start.shape[0] - 1):
+        m, eye, xyw = matrices[view], eyes[view], np.empty((3, 3))
+        last, scale = -1, 0.0
+        for p in range(view_start[view], view_start[view + 1]):
+            t = triangle[p]
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            b0, b1 = barycentric[p, 0], barycentric[p, 1]
+            b2 = 1 - b0 - b1
+            if t != last:
+                for i, row in enumerate((0, 1, 3)):
+                    for j, v in enumerate((a, b, c)):
+                        xyw[j, i] = (
+                            m[row, 0] * positions[v, 0]
+                            + m[row, 1] * positions[v, 1]
+                            + m[row, 2] * positions[v, 2]
+                            + m[row, 3]
+                        )
+                det = (
+                    xyw[0, 0] * (xyw[1, 1] * xyw[2, 2] - xyw[1, 2] * xyw[2, 1])
+                    - xyw[0, 1] * (xyw[1, 0] * xyw[2, 2] - xyw[1, 2] * xyw[2, 0])
+                    + xyw[0, 2] * (xyw[1, 0] * xyw[2, 1] - xyw[1, 1] * xyw[2, 0])
+                )
+                uv_area = (uv[t, 1, 0] - uv[t, 0, 0]) * (uv[t, 2, 1] - uv[t, 0, 1]) - (
+                    uv[t, 1, 1] - uv[t, 0, 1]
+                ) * (uv[t, 2, 0] - uv[t, 0, 0])
+                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
+                last = t
+            w = b0 * xyw[0, 2] + b1 * xyw[1, 2] + b2 * xyw[2, 2]
+            footprint_out[p] = scale * w * w * w
+            for axis in range(2):
+                uv_out[p, axis] = uv[t, 0, axis] * b0 + uv[t, 1, axis] * b1 + uv[t, 2, axis] * b2
+            facing, length = 0.0, 0.0
+            for axis in range(3):
+                x = positions[a, axis] * b0 + positions[b, axis] * b1 + positions[c, axis] * b2
+                n = normals[t, 0, axis] * b0 + normals[t, 1, axis] * b1 + normals[t, 2, axis] * b2
+                position_out[p, axis] = x
+                normal_out[p, axis] = n
+                length += n * n
+                facing += n * (eye[axis] - eye[3] * x)
+            unit = (-1.0 if facing < 0 else 1.0) / max(np.sqrt(length), 1e-12)
+            for axis in range(3):
+                normal_out[p, axis] *= unit
+    return position_out, normal_out, uv_out, footprint_out
+
+
+def uv_taps(
+    uv: Tensor, footprint: Tensor, sizes: tuple[tuple[int, int], ...], starts: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Stands for ``sampling.uv_taps_reference``: index and weight, [P, 8] each."""
+    index, weight = _uv_taps(uv.numpy(), footprint.numpy(), np.array(sizes), np.array(starts))
+    return torch.from_numpy(index), torch.from_numpy(weight)
+
+
+@nb.njit(cache=True, parallel=True)
+def _uv_taps(uv, footprint, sizes, starts):  # type: ignore[no-untyped-def]
+    count = uv.shape[0]
+    index, weight = np.empty((count, 8), np.int32), np.empty((count, 8), np.float32)
+    texels, top = np.float32(sizes[0, 0] * sizes[0, 1]), np.float32(sizes.shape[0] - 1)
+    for p in nb.prange(count):
+        level = np.float32(0.5) * np.log2(max(footprint[p] * texels, np.float32(1e-20)))
+        level = min(max(level, np.float32(0)), top)
+        lower = int(level)
+        blend = level - np.float32(lower)
+        for half in range(2):
+            at = min(lower + half, sizes.shape[0] - 1)
+            share = blend if half else np.float32(1) - blend
+            rows, columns = sizes[at, 0], sizes[at, 1]
+            x, y = uv[p, 0] * np.float32(columns) - np.float32(0.5), uv[p, 1] * np.float32(rows) - np.float32(0.5)
+            x0, y0 = np.floor(x), np.floor(y)
+            fx, fy = x - x0, y - y0
+            left, low = int(x0) % columns, int(y0) % rows
+            right, high = (left + 1) % columns, (low + 1) % rows
+            k = 4 * half
+            index[p, k] = starts[at] + low * columns + left
+            index[p, k + 1] = starts[at] + low * columns + right
+            index[p, k + 2] = starts[at] + high * columns + left
+            index[p, k + 3] = starts[at] + high * columns + right
+            weight[p, k] = share * (1 - fx) * (1 - fy)
+            weight[p, k + 1] = share * fx * (1 - fy)
+            weight[p, k + 2] = share * (1 - fx) * fy
+            weight[p, k + 3] = share * fx * fy
+    return index, weight
+
+
+def gather(pool: Tensor, transport: Transport) -> Tensor:
+    """Stands for ``sampling.accumulate_reference``."""
+    picture = transport.base.clone()
+    _gather(
+        pool.detach().contiguous().numpy(),
+        transport.taps.index.numpy(),
+        transport.taps.weight.numpy(),
+        transport.light.numpy(),
+        transport.pixel.numpy(),
+        transport.view_start.numpy(),
+        picture.view(-1, 3).numpy(),
+    )
+    return picture
+
+
+@nb.njit(cache=True, parallel=True)
+def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
+    for view in nb.prange(view_start.shape[0] - 1):
+        for p in range(view_start[view], view_start[view + 1]):
+            r, g, b = np.float32(0), np.float32(0), np.float32(0)
+            for k in range(index.shape[1]):
+                w, texel = weight[p, k], index[p, k]
+                r += w * pool[texel, 0]
+                g += w * pool[texel, 1]
+                b += w * pool[texel, 2]
+            picture[pixel[p], 0] += r * light[p, 0]
+            picture[pixel[p], 1] += g * light[p, 1]
+            picture[pixel[p], 2] += b * light[p, 2]
+
+
+def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
+    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
+    pools = np.zeros((nb.get_num_threads(), texels, 3), np.float32)
+    _scatter(
+        grad.reshape(-1, 3).numpy(),
+        transport.taps.index.numpy(),
+        transport.taps.weight.numpy(),
+        transport.light.numpy(),
+        transport.pixel.numpy(),
+        pools,
+    )
+    return torch.from_numpy(pools[0] if len(pools) == 1 else pools.sum(axis=0))
+
+
+@nb.njit(cache=True, parallel=True)
+def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyped-def]
+    parts, count = pools.shape[0], pixel.shape[0]
+    for part in nb.prange(parts):
+        pool = pools[part]
+        for p in range(count * part // parts, count * (part + 1) // parts):
+            at = pixel[p]
+            r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
+            if r == 0.0 and g == 0.0 and b == 0.0:
+                continue
+            for k in range(index.shape[1]):
+                w, texel = weight[p, k], index[p, k]
+                pool[texel, 0] += w * r
+                pool[texel, 1] += w * g
+                pool[texel, 2] += w * b

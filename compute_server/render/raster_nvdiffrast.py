@@ -1,0 +1,55 @@
+"""Visibility by nvdiffrast on CUDA (0.4 API). Installed by the user; see the README for its licence."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from shared.errors import InvalidInput
+
+from .geometry import Geometry
+from .rasterizer import Visibility, nvdiffrast_installed, pack
+
+#: Views are drawn in chunks of about this many triangles: nvdiffrast's memory grows with views × triangles.
+TRIANGLES_PER_CHUNK = 4_000_000
+
+
+class NvdiffrastRasterizer:
+    """See :class:`~compute_server.render.rasterizer.Rasterizer`. One per process: each context keeps its memory."""
+
+    name = "nvdiffrast"
+
+    def __init__(self, device: torch.device) -> None:
+        if device.type != "cuda" or not nvdiffrast_installed():
+            raise InvalidInput(
+                "The nvdiffrast rasterizer needs a CUDA device and the nvdiffrast package.",
+                hint="Choose --rasterizer numba, or install nvdiffrast from its source (research and evaluation only).",
+            )
+        import nvdiffrast.torch as dr
+
+        self._dr = dr
+        self._context = dr.RasterizeCudaContext(device=device)
+
+    def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
+        """Visibility on the geometry's device."""
+        chunk = max(1, TRIANGLES_PER_CHUNK // max(1, len(geometry.triangles)))
+        drawn = [
+            self._draw(geometry, matrices[start : start + chunk], height, width)
+            for start in range(0, len(matrices), chunk)
+        ]
+        return pack(torch.cat([view[0] for view in drawn]), torch.cat([view[1] for view in drawn]))
+
+    def _draw(
+        self, geometry: Geometry, matrices: np.ndarray, height: int, width: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        matrix = torch.tensor(matrices, dtype=torch.float32, device=geometry.device)
+        homogeneous = torch.nn.functional.pad(geometry.positions, (0, 1), value=1.0)
+        clip = torch.einsum("nij,vj->nvi", matrix, homogeneous).contiguous()
+        drawn = self._dr.rasterize(
+            self._context, clip, geometry.triangles.to(torch.int32), (height, width), grad_db=False
+        )
+        if isinstance(drawn, Exception):  # rasterize returns, rather than raises, one of its errors
+            raise drawn
+        # nvdiffrast's row 0 is at the bottom (OpenGL), ours at the top.
+        raster = drawn[0].flip(1)
+        return raster[..., 3].to(torch.int64) - 1, raster[..., :2]

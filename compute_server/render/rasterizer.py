@@ -1,0 +1,90 @@
+"""Visibility: which triangle is seen at which sample. The protocol, its packed result, and the choice between them.
+
+A rasterizer knows geometry and cameras; nothing of textures, lights or colours. Every implementation passes the
+conformance suite in ``tests/server/test_rasterizers.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.errors import InvalidInput
+
+from .geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The covered samples of N views of H × W samples, ordered by view and then by row and column.
+
+    ``triangle [P] int32``; ``barycentric [P, 2] float32``, perspective-correct weights of the triangle's first two
+    corners; ``sample [P] int32``, index into the flattened [N, H, W] (row 0 at the top); ``view_start [N + 1] int64``
+    (on the CPU), where each view's samples begin.
+    """
+
+    triangle: Tensor
+    barycentric: Tensor
+    sample: Tensor
+    view_start: Tensor
+    height: int
+    width: int
+
+
+class Rasterizer(Protocol):
+    """Finds the nearest surface behind each sample."""
+
+    name: str
+
+    def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
+        """Visibility on the geometry's device.
+
+        `matrices` are [N, 4, 4] float64, world to OpenGL clip space; samples lie at the centres of an H × W grid.
+        Both sides of a triangle are seen; what is nearer than the near plane or beyond the far plane is cut away.
+        """
+
+
+def choose(name: str, device: torch.device) -> Rasterizer:
+    """The rasterizer called `name` (``numba``, ``numpy``, ``nvdiffrast``), or the best for the device for ``auto``."""
+    if name == "auto":
+        name = "nvdiffrast" if device.type == "cuda" and nvdiffrast_installed() else "numba"
+    if name == "numba":
+        from .raster_numba import NumbaRasterizer
+
+        return NumbaRasterizer()
+    if name == "numpy":
+        from .raster_numpy import NumpyRasterizer
+
+        return NumpyRasterizer()
+    if name == "nvdiffrast":
+        from .raster_nvdiffrast import NvdiffrastRasterizer
+
+        return NvdiffrastRasterizer(device)
+    raise InvalidInput(f"No rasterizer is called {name!r}.", hint="There are auto, numba, numpy and nvdiffrast.")
+
+
+def nvdiffrast_installed() -> bool:
+    """Whether nvdiffrast can be imported; it is never installed by this project (research and evaluation licence)."""
+    import importlib.util
+
+    return importlib.util.find_spec("nvdiffrast") is not None
+
+
+def pack(triangle: Tensor, barycentric: Tensor) -> Visibility:
+    """Dense images as packed samples: ``triangle [N, H, W]`` (−1: nothing), ``barycentric [N, H, W, 2]``."""
+    _, height, width = triangle.shape
+    flat = triangle.reshape(-1)
+    sample = torch.nonzero(flat >= 0).reshape(-1)
+    per_view = (triangle >= 0).sum(dim=(1, 2)).cpu()
+    return Visibility(
+        triangle=flat[sample].to(torch.int32),
+        barycentric=barycentric.reshape(-1, 2)[sample].to(torch.float32),
+        sample=sample.to(torch.int32),
+        view_start=torch.cat([torch.zeros(1, dtype=torch.int64), per_view.cumsum(0)]),
+        height=height,
+        width=width,
+    )

@@ -1,0 +1,92 @@
+"""From views to pictures: what is fixed is prepared once as a :class:`Transport`, what depends on the texture is drawn.
+
+``prepare`` (visibility, surface, light, taps, background) has no gradients; ``draw`` (accumulate, encode) is
+differentiable with respect to the texture's pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.scene import View
+
+from . import gbuffer, lights
+from .color import from_bytes, srgb_decode, srgb_encode
+from .geometry import Geometry, clip_from_world, eye_points
+from .rasterizer import Rasterizer
+from .sampling import MipLayout, Transport, accumulate, uv_taps, vertex_taps
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Draws one object. ``layout`` is the mip layout of its UV texture, or None for vertex colours."""
+
+    geometry: Geometry
+    rasterizer: Rasterizer
+    layout: MipLayout | None
+
+    def prepare(self, views: Sequence[View], size: int, samples: int = 4) -> Transport:
+        """All that `views` need but the texture: pictures of `size` × `size`, `samples` (a square number) per pixel."""
+        side = math.isqrt(samples)
+        cameras = [view.camera for view in views]
+        matrices, eyes = clip_from_world(cameras), eye_points(cameras)
+        visible = self.rasterizer.rasterize(self.geometry, matrices, size * side, size * side)
+        surface = gbuffer.build(self.geometry, visible, matrices, eyes)
+        pixel = _pixels(visible.sample, size, side)
+        taps = vertex_taps(self.geometry, surface) if self.layout is None else uv_taps(surface, self.layout)
+        return Transport(
+            taps=taps,
+            light=_light(views, surface, visible.view_start) * (1 / (math.pi * samples)),
+            pixel=pixel,
+            view_start=visible.view_start,
+            base=_backdrop(views, size, pixel, samples, self.geometry.device),
+        )
+
+
+def draw(pool: Tensor, transport: Transport) -> Tensor:
+    """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear texture pool ``[M, 3]``."""
+    return srgb_encode(accumulate(pool, transport))
+
+
+def _pixels(sample: Tensor, size: int, side: int) -> Tensor:
+    """Pixel index in [N, size, size] of each sample index in [N, size·side, size·side]."""
+    if side == 1:
+        return sample
+    row = torch.div(sample, size * side, rounding_mode="floor")
+    column = sample - row * (size * side)
+    return torch.div(row, side, rounding_mode="floor") * size + torch.div(column, side, rounding_mode="floor")
+
+
+def _light(views: Sequence[View], surface: gbuffer.GBuffer, view_start: Tensor) -> Tensor:
+    """Irradiance [P, 3], each view in its own light."""
+    bounds = view_start.tolist()
+    return torch.cat(
+        [
+            lights.irradiance(view.lights, surface.position[start:end], surface.normal[start:end])
+            for view, start, end in zip(views, bounds[:-1], bounds[1:], strict=True)
+        ]
+    )
+
+
+def _backdrop(views: Sequence[View], size: int, pixel: Tensor, samples: int, device: torch.device) -> Tensor:
+    """The uncovered part of each view's background, linear, [N, size, size, 3]."""
+    pictures = torch.stack([_background(view.background, size) for view in views]).to(device)
+    hits = torch.bincount(pixel.long(), minlength=len(views) * size * size)
+    uncovered = 1 - hits.to(torch.float32) / samples
+    return srgb_decode(pictures) * uncovered.reshape(len(views), size, size, 1)
+
+
+def _background(picture: np.ndarray, size: int) -> Tensor:
+    """A background picture stretched over the frame, display-encoded [size, size, 3]."""
+    image = from_bytes(torch.tensor(picture))
+    if image.shape[:2] == (size, size):
+        return image
+    planes = image.permute(2, 0, 1)[None]
+    stretched = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return stretched[0].permute(1, 2, 0).contiguous()
