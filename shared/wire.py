@@ -7,6 +7,7 @@ Frames are the arrays' own memory on sending and read-only views of the received
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -120,3 +121,19 @@ def _view(ref: ArrayRef, frames: Sequence[Frame]) -> np.ndarray:
     if count * dtype.itemsize != data.nbytes:
         raise InvalidInput(f"An array of shape {list(ref.shape)} {ref.dtype} came with {data.nbytes} bytes.")
     return np.frombuffer(data, dtype=dtype).reshape(ref.shape)
+
+
+def save_message(message: Message, path: Path) -> None:
+    """Write `message` to a file, its frames after one another in one msgpack list."""
+    path.write_bytes(msgspec.msgpack.encode([bytes(frame) for frame in pack(message)]))
+
+
+def load_message(path: Path) -> Message:
+    """The message in a file that :func:`save_message` wrote; InvalidInput that names the file otherwise."""
+    try:
+        frames = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
+    return unpack(frames).message

@@ -1,0 +1,85 @@
+"""A scene made of formulas, for benchmarks: a body of about 14,000 triangles that fills the frame. No bpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from shared.scene import (
+    Camera,
+    CameraJitter,
+    LightJitter,
+    LightState,
+    Mesh,
+    PointLight,
+    Rig,
+    Scene,
+    SunLight,
+    UvTexture,
+)
+
+RINGS, SEGMENTS = 60, 120
+
+
+def bench_scene(texture_size: int) -> Scene:
+    """A rounded box with a grey texture, twelve cameras around it, sun, lamp and sky."""
+    light = LightState(
+        name="day",
+        lights=(
+            SunLight(power=(2.2, 2.2, 2.2), direction=(-0.4, 0.5, -0.8)),
+            PointLight(power=(200.0, 200.0, 200.0), position=(4.0, -4.0, 4.0)),
+        ),
+        world=(0.3, 0.3, 0.3),
+    )
+    rig = Rig(
+        cameras=tuple(_camera(index * math.tau / 12, math.radians(10 + 20 * (index % 3))) for index in range(12)),
+        lights=(light,),
+        center=(0.0, 0.0, 0.0),
+        camera_jitter=CameraJitter(azimuth=15.0),
+        light_jitter=LightJitter(azimuth=180.0),
+    )
+    return Scene(mesh=_body(), texture=UvTexture(np.full((texture_size, texture_size, 3), 128, np.uint8)), rig=rig)
+
+
+def _body() -> Mesh:
+    """A superellipsoid, longer than high, with the texture wrapped around it."""
+    v, u = np.meshgrid(np.linspace(0, 1, RINGS + 1), np.linspace(0, 1, SEGMENTS + 1), indexing="ij")
+    polar, around = (0.002 + 0.996 * v) * math.pi, u * math.tau
+    sphere = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar)], axis=-1)
+    positions = (np.sign(sphere) * np.abs(sphere) ** 0.6 * (1.6, 0.8, 0.7)).reshape(-1, 3).astype(np.float32)
+    corner = np.arange((RINGS + 1) * (SEGMENTS + 1)).reshape(RINGS + 1, SEGMENTS + 1)
+    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
+    triangles = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], axis=2).reshape(-1, 3).astype(np.int32)
+    edges = positions[triangles]
+    face = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
+    face /= np.maximum(np.linalg.norm(face, axis=1, keepdims=True), 1e-12)
+    uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32)
+    return Mesh(
+        name="bench body",
+        positions=positions,
+        triangles=triangles,
+        normals=np.repeat(face[:, None, :], 3, axis=1).astype(np.float32),
+        uv=uv[triangles],
+        mask=np.ones(len(positions), np.float32),
+    )
+
+
+def _camera(azimuth: float, elevation: float, distance: float = 5.0, fov: float = math.radians(40)) -> Camera:
+    """A camera that looks at the origin."""
+    back = np.array(
+        [math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)]
+    )
+    right = np.array([-math.sin(azimuth), math.cos(azimuth), 0.0])
+    to_world = np.eye(4)
+    to_world[:3] = np.stack([right, np.cross(back, right), back, back * distance], axis=1)
+    near, far, focal = 0.1, 100.0, 1 / math.tan(fov / 2)
+    projection = np.array(
+        [
+            [focal, 0, 0, 0],
+            [0, focal, 0, 0],
+            [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)],
+            [0, 0, -1.0, 0],
+        ]
+    )
+    return Camera(name=f"{math.degrees(azimuth):.0f}°", view=np.linalg.inv(to_world), projection=projection)

@@ -1,0 +1,48 @@
+"""From images to logits: resizing, normalisation and a frozen network in one object.
+
+Not for finding or loading weights (`registry`) and not for losses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compute_server.classifiers.spec import ClassifierSpec
+
+
+class Classifier:
+    """A frozen ImageNet-1k classifier; callers never see its input size or normalisation."""
+
+    def __init__(self, spec: ClassifierSpec, network: nn.Module, device: torch.device) -> None:
+        """`network` maps normalised [N, 3, size, size] to [N, 1000] logits; `folding.prepared` makes one."""
+        self.spec = spec
+        self.device = device
+        self.network = network.to(device)
+        mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
+        self._scale = std.reciprocal().to(device, torch.float32)
+        self._offset = (-mean / std).to(device, torch.float32)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits of each image; differentiable with respect to `images`.
+
+        images: [N, H, W, 3] float32, display-encoded sRGB in [0, 1], row 0 at the top, on any device. Resized
+        (bilinear, antialiased) to spec.size × spec.size when H or W differ. Returns [N, 1000] float32 on `device`.
+        Raises ValueError for another shape or dtype.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.float32:
+            raise ValueError(f"images must be [N, H, W, 3] float32, got {list(images.shape)} {images.dtype}")
+        normalised = torch.addcmul(self._offset, self._resized(images.to(self.device)), self._scale)
+        # A permuted NHWC tensor is channels-last already: nothing is copied.
+        logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
+        return logits
+
+    def _resized(self, images: Tensor) -> Tensor:
+        """[N, H, W, 3] -> [N, size, size, 3]."""
+        size = (self.spec.size, self.spec.size)
+        if images.shape[1:3] == size:
+            return images
+        planar = images.permute(0, 3, 1, 2)
+        resized = functional.interpolate(planar, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return resized.permute(0, 2, 3, 1)

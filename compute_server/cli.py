@@ -1,0 +1,166 @@
+"""The command ``assistive-server``: serve, models, doctor, bench, run. Imports torch only where a command computes.
+
+Exit codes are those of :mod:`shared.errors`: 0 done, 2 wrong input, 3 address or server, 4 job failed, 5 output,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shared import errors
+from shared.client import DEFAULT_ADDRESS
+from shared.version import VERSION
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors become a sentence on stderr and an exit code."""
+    given = _parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    command: Callable[[argparse.Namespace], int] = given.run
+    try:
+        return command(given)
+    except errors.AssistiveError as error:
+        if given.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="assistive-server", description="Compute server of Assistive Signals.")
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = _command(commands, "serve", _serve, "answer jobs until interrupted")
+    serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address (default %(default)s; port 0: any free)")
+    serve.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
+    _device_arguments(serve)
+
+    models = _command(commands, "models", _models, "list the classifiers, or the targets")
+    models.add_argument("--targets", action="store_true", help="list the labels that an object can be recognised as")
+
+    doctor = _command(commands, "doctor", _doctor, "say what this machine has and what is missing")
+    _device_arguments(doctor)
+
+    bench = _command(commands, "bench", _bench, "time a step against its classifier alone")
+    bench.add_argument("--views", type=_positive, default=15)
+    bench.add_argument("--size", type=_positive, help="side of the pictures (default: the classifier's own)")
+    bench.add_argument("--model", default="efficientnet_lite0")
+    bench.add_argument("--samples", type=int, choices=(1, 4, 9, 16), default=4, help="samples per pixel")
+    bench.add_argument("--texture-size", type=_positive, default=512)
+    bench.add_argument("--repeats", type=_positive, default=15)
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    _device_arguments(bench)
+
+    run = _command(commands, "run", _run, "do one job from a file, without a server")
+    run.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's --save-job")
+    run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture.png and result.json")
+    _device_arguments(run)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _device_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--rasterizer", choices=("auto", "numba", "numpy", "nvdiffrast"), default="auto")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from .front import Front
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    front = Front(given.bind, device=given.device, rasterizer=given.rasterizer)
+    if given.exit_with_parent:
+        threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
+    print(f"assistive-server listening on {front.address}", flush=True)
+    front.serve(stop.is_set)
+    return 0
+
+
+def _wait_for_eof(stop: threading.Event) -> None:
+    """Whoever started us holds the other end of standard input; its end is ours."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    stop.set()
+
+
+def _models(given: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .classifiers import available, labels
+
+    if given.targets:
+        print("\n".join(f"{index:4d}  {label}" for index, label in enumerate(labels())))
+        return 0
+    table = Table("model", "size", "weights", "licence", "source")
+    for spec in sorted(available(), key=lambda spec: (not spec.available, spec.name)):
+        state = "[green]here[/]" if spec.available else f"missing: {Path(spec.weights).name}"
+        table.add_row(spec.name, str(spec.size), state, spec.license, spec.source)
+    Console().print(table)
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    return examine(given.device, given.rasterizer)
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from .front import worker_environment
+
+    # In a process of its own, with the environment that a worker has.
+    options = ["--views", given.views, "--model", given.model, "--samples", given.samples]
+    options += ["--texture-size", given.texture_size, "--repeats", given.repeats]
+    options += ["--device", given.device, "--rasterizer", given.rasterizer]
+    options += ["--size", given.size] if given.size else []
+    options += ["--json"] if given.json else []
+    command = [sys.executable, "-m", "compute_server.bench", *map(str, options)]
+    return subprocess.run(command, env=worker_environment(), check=False).returncode
+
+
+def _run(given: argparse.Namespace) -> int:
+    from .runfile import run_file
+
+    return run_file(given.jobfile, given.out, given.device, given.rasterizer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""How well textures are recognised over a set of views: confidence and top-1 of each classifier. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shared.messages import Stats
+from shared.scene import View
+from shared.targets import Target
+
+from .classifiers import Classifier
+from .objectives import confidence, is_right, stats
+from .render.renderer import Renderer, draw
+
+#: Views are drawn and classified this many at a time, which bounds memory.
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Confidence in the target and correctness of top-1, one for each view, ``[N]``."""
+
+    confidence: Tensor
+    right: Tensor
+
+    def stats(self) -> Stats:
+        """Mean, top-1 and least confidence."""
+        return stats(self.confidence, self.right)
+
+
+def evaluate(
+    renderer: Renderer,
+    pools: Sequence[Tensor],
+    views: Sequence[View],
+    classifiers: Sequence[Classifier],
+    target: Target,
+    samples: int,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> list[list[Figures]]:
+    """Figures of each pool (outer) by each classifier (inner) on the same views, each at the classifier's own size.
+
+    `check` is called between chunks; what it raises ends the evaluation.
+    """
+    found: list[list[list[Figures]]] = [[[] for _ in classifiers] for _ in pools]
+    for start in range(0, len(views), CHUNK):
+        chunk = views[start : start + CHUNK]
+        for size in sorted({classifier.spec.size for classifier in classifiers}):
+            check()
+            prepared = renderer.prepare(chunk, size, samples)
+            for which, pool in enumerate(pools):
+                images = draw(pool, prepared)
+                for index, classifier in enumerate(classifiers):
+                    if classifier.spec.size == size:
+                        found[which][index].append(judge(classifier, images, target))
+    return [[_joined(parts) for parts in row] for row in found]
+
+
+@torch.no_grad()
+def judge(classifier: Classifier, images: Tensor, target: Target) -> Figures:
+    """Figures of pictures ``[N, H, W, 3]`` by one classifier."""
+    logits = classifier.logits(images)
+    return Figures(confidence(logits, target).cpu(), is_right(logits, target).cpu())
+
+
+def _joined(parts: Sequence[Figures]) -> Figures:
+    return Figures(torch.cat([part.confidence for part in parts]), torch.cat([part.right for part in parts]))
+
+
+@torch.no_grad()
+def render(
+    renderer: Renderer, pool: Tensor, views: Sequence[View], size: int, samples: int
+) -> Tensor:
+    """Display-encoded pictures ``[N, size, size, 3]`` of a pool, in chunks, on the CPU."""
+    chunks = [
+        draw(pool, renderer.prepare(views[start : start + CHUNK], size, samples)).cpu()
+        for start in range(0, len(views), CHUNK)
+    ]
+    return torch.cat(chunks) if chunks else torch.zeros(0, size, size, 3)

@@ -1,0 +1,156 @@
+"""One job from start to result: prepare, optimise, measure on views and classifiers never trained on. No sockets."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numba
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+
+from shared import messages as m
+from shared.scene import UvTexture, View
+from shared.version import VERSION
+
+from .classifiers import Classifier, load
+from .evaluate import Figures, evaluate, render
+from .optimize import Observer, Problem, Trace, make_problem, optimise
+from .render.color import to_bytes
+from .views import fixed_views, generators, random_views
+
+#: Training figures are measured on this many of the views that training saw.
+TRAIN_VIEWS = 32
+
+
+class JobObserver(Observer, Protocol):
+    """Who is told of a whole job."""
+
+    def evaluating(self, problem: Problem, steps: int) -> None:
+        """Between chunks of the evaluation that follows `steps` steps."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def run_job(
+    job: m.Job, device: torch.device, observer: JobObserver, *, queue_s: float = 0.0, rasterizer: str = "auto"
+) -> m.Result:
+    """Do `job` and measure what it made. Raises :class:`~shared.errors.AssistiveError` for what is wrong with it."""
+    problem = make_problem(job, device, rasterizer)
+    unseen = [name for name in dict.fromkeys(job.settings.held_out_models) if name not in job.settings.models]
+    classifiers = [*problem.classifiers, *(load(name, device) for name in unseen)]
+    began = time.perf_counter()
+    trace = optimise(problem, observer)
+    optimised = time.perf_counter()
+    texture = problem.texture.quantised(trace.theta)
+    models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
+    timing = m.Timing(
+        queue_s=queue_s,
+        optimise_s=optimised - began,
+        evaluate_s=time.perf_counter() - optimised,
+        step_median_s=_median(trace.step_seconds),
+        classifier_median_s=_median(trace.classifier_seconds),
+    )
+    written = problem.texture.as_texture(texture)
+    return m.Result(
+        outcome=trace.outcome,
+        steps=trace.steps,
+        target=problem.target,
+        texture=written,
+        texture_png=png(written.image[::-1]) if isinstance(written, UvTexture) else None,
+        mask_coverage=problem.texture.coverage,
+        max_change_outside=problem.texture.max_change_outside(texture),
+        models=models,
+        check_views=check_views,
+        pictures_before=pictures[0],
+        pictures_after=pictures[1],
+        timing=timing,
+        versions=versions(),
+        device=str(device),
+    )
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else 0.0
+
+
+def _views(problem: Problem) -> tuple[list[View], list[View]]:
+    """Views that training saw, and views that it never saw."""
+    settings, rig = problem.job.settings, problem.job.scene.rig
+    train, _, held_out = generators(settings.seed)
+    if settings.sampling == "fixed":
+        seen = list(fixed_views(rig))[:TRAIN_VIEWS]
+    else:
+        count = min(TRAIN_VIEWS, settings.views * max(1, settings.steps))
+        seen = list(itertools.islice(random_views(rig, train, settings.backgrounds), count))
+    return seen, list(itertools.islice(random_views(rig, held_out, "varied"), settings.held_out_views))
+
+
+def _measure(
+    problem: Problem, trace: Trace, texture: Tensor, classifiers: Sequence[Classifier], observer: JobObserver
+) -> tuple[dict[str, m.ModelFigures], tuple[View, ...], tuple[np.ndarray, np.ndarray]]:
+    """Figures of each classifier, the check views, and the server's own pictures of them before and after."""
+    settings = problem.job.settings
+    pools = [problem.texture.pool_of(problem.texture.original), problem.texture.pool_of(texture)]
+    seen, unseen = _views(problem)
+    check = unseen[: settings.check_views]
+
+    def figures(views: Sequence[View]) -> list[list[Figures]]:
+        return evaluate(
+            problem.renderer,
+            pools,
+            views,
+            classifiers,
+            problem.target,
+            settings.samples,
+            check=lambda: observer.evaluating(problem, trace.steps),
+        )
+
+    train, held_out = figures(seen), figures(unseen)
+    models = {
+        classifier.spec.name: m.ModelFigures(
+            trained=classifier in problem.classifiers,
+            train=m.BeforeAfter(train[0][index].stats(), train[1][index].stats()),
+            held_out=m.BeforeAfter(held_out[0][index].stats(), held_out[1][index].stats()),
+            held_out_views=len(unseen),
+            check_confidence=tuple(held_out[1][index].confidence[: len(check)].tolist()),
+        )
+        for index, classifier in enumerate(classifiers)
+    }
+    size = problem.classifiers[0].spec.size
+    before, after = (
+        to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools
+    )
+    return models, tuple(check), (before, after)
+
+
+def png(image: np.ndarray) -> np.ndarray:
+    """A picture ``[H, W, 3] uint8``, row 0 at the top, as the bytes of a PNG file ``[B] uint8``."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def versions() -> dict[str, str]:
+    """What computed the result, for whoever wants to repeat it."""
+    return {
+        "server": VERSION,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+    }

@@ -1,0 +1,66 @@
+"""What is made small (objectives of logits and regularisers of the texture) and how it is judged. No renderer here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from shared.errors import InvalidInput
+from shared.messages import Stats
+from shared.targets import Target
+
+Objective = Callable[[Tensor, Target], Tensor]
+
+
+def cross_entropy(logits: Tensor, target: Target) -> Tensor:
+    """−log Σ_{y∈S} p_y for each row of ``[N, classes]``, [N]: the probability that any class of the set is meant."""
+    return torch.logsumexp(logits, dim=1) - torch.logsumexp(logits[:, list(target.indices)], dim=1)
+
+
+def margin(logits: Tensor, target: Target) -> Tensor:
+    """Greatest logit outside the set minus greatest logit inside it, [N]; does not saturate as cross-entropy does."""
+    inside = logits[:, list(target.indices)].amax(dim=1)
+    outside = logits.index_fill(1, torch.tensor(target.indices, device=logits.device), -torch.inf).amax(dim=1)
+    return outside - inside
+
+
+OBJECTIVES: dict[str, Objective] = {"cross_entropy": cross_entropy, "margin": margin}
+
+
+def objective(name: str) -> Objective:
+    """The objective called `name`."""
+    if name not in OBJECTIVES:
+        raise InvalidInput(f"No objective is called {name!r}.", hint=f"There are {', '.join(OBJECTIVES)}.")
+    return OBJECTIVES[name]
+
+
+def confidence(logits: Tensor, target: Target) -> Tensor:
+    """Probability of the target set in each row, [N]."""
+    return logits.softmax(dim=1)[:, list(target.indices)].sum(dim=1)
+
+
+def is_right(logits: Tensor, target: Target) -> Tensor:
+    """Whether each row's top-1 class is in the target set, [N] bool."""
+    return torch.isin(logits.argmax(dim=1), torch.tensor(target.indices, device=logits.device))
+
+
+def stats(confidences: Tensor, right: Tensor) -> Stats:
+    """The figures of a set of views."""
+    return Stats(
+        mean=float(confidences.double().mean()),
+        top1=float(right.double().mean()),
+        min=float(confidences.min()),
+    )
+
+
+def total_variation(image: Tensor, covered: Tensor) -> Tensor:
+    """Mean absolute difference between neighbouring texels ``[H, W, C]`` that are both ``covered [H, W]``."""
+    vertical = (covered[1:] & covered[:-1])[..., None]
+    horizontal = (covered[:, 1:] & covered[:, :-1])[..., None]
+    differences = ((image[1:] - image[:-1]).abs() * vertical).sum() + (
+        (image[:, 1:] - image[:, :-1]).abs() * horizontal
+    ).sum()
+    pairs = (vertical.sum() + horizontal.sum()).clamp_min(1)
+    return differences / (pairs * image.shape[-1])

@@ -1,0 +1,234 @@
+"""Algorithm 1: Θ moves against the gradient of the classifiers' loss over random views, inside its ball and mask.
+
+A job in, a result out; progress goes to an observer, which may also end the job. Knows no sockets and no files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from shared import messages as m
+from shared import targets
+from shared.scene import View, check_scene
+from shared.targets import Target
+
+from .classifiers import Classifier, labels, load
+from .evaluate import evaluate
+from .objectives import Objective, confidence, objective, total_variation
+from .render import rasterizer
+from .render.geometry import from_mesh
+from .render.renderer import Renderer, draw
+from .render.sampling import Transport
+from .steppers import project, stepper
+from .texture import TextureModel, texture_model
+from .views import fixed_views, generators, random_views
+
+#: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
+VALIDATE_EVERY = 25
+VALIDATION_VIEWS = 16
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step as an observer sees it; tensors are detached, ``pictures [N, H, W, 3]`` display-encoded."""
+
+    step: int
+    loss: float
+    confidence: Tensor
+    pictures: Tensor
+    theta: Tensor
+    seconds: float
+    classifier_seconds: float
+
+
+class Observer(Protocol):
+    """Who is told of a job's steps."""
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        """After every step."""
+
+    def cancelled(self) -> bool:
+        """Asked before every step; True ends the job with the best so far."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A job made ready: everything that stays fixed while Θ moves."""
+
+    job: m.Job
+    target: Target
+    texture: TextureModel
+    renderer: Renderer
+    classifiers: tuple[Classifier, ...]
+    device: torch.device
+    linear_original: Tensor
+    covered: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """The side of training pictures: the largest that a classifier wants; others see them resized."""
+        return max(classifier.spec.size for classifier in self.classifiers)
+
+
+@dataclass
+class Trace:
+    """What the loop leaves behind."""
+
+    theta: Tensor
+    steps: int = 0
+    outcome: Literal["finished", "early", "cancelled"] = "finished"
+    step_seconds: list[float] = field(default_factory=list)
+    classifier_seconds: list[float] = field(default_factory=list)
+
+
+def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto") -> Problem:
+    """Check the job and load what it needs. Raises the errors of :mod:`shared.errors` for what is wrong with it."""
+    check_scene(job.scene)
+    settings = job.settings
+    target = targets.resolve(settings.target, labels())
+    objective(settings.objective)
+    raster = rasterizer.choose(rasterizer_name, device)
+    texture = texture_model(job.scene, rasterizer.choose("numba", torch.device("cpu")), device)
+    covered = None
+    if settings.smoothness and texture.layout is not None:
+        covered = torch.zeros(len(texture.original), dtype=torch.bool, device=device)
+        covered[texture.target] = True
+        covered = covered.reshape(texture.shape[:2])
+    return Problem(
+        job=job,
+        target=target,
+        texture=texture,
+        renderer=Renderer(from_mesh(job.scene.mesh, device), raster, texture.layout),
+        classifiers=tuple(load(name, device) for name in settings.models),
+        device=device,
+        linear_original=texture.linear(),
+        covered=covered,
+    )
+
+
+def optimise(problem: Problem, observer: Observer) -> Trace:
+    """The loop. Returns the Θ that validation views liked best."""
+    settings, texture = problem.job.settings, problem.texture
+    move = stepper(settings.stepper)
+    batches = _batches(problem)
+    best = _Best(problem)
+    trace = Trace(theta=texture.start.clone())
+    theta = texture.start.clone()
+    for step in range(settings.steps):
+        if observer.cancelled():
+            trace.outcome = "cancelled"
+            break
+        began = time.perf_counter()
+        report, slope = gradient(problem, theta, next(batches), step)
+        theta = move.step(theta, slope, settings.alpha * _schedule(step, settings.steps))
+        theta = project(theta, texture.start, settings.epsilon, settings.norm)
+        report = dataclasses.replace(report, theta=theta, seconds=time.perf_counter() - began)
+        trace.steps = step + 1
+        trace.step_seconds.append(report.seconds)
+        trace.classifier_seconds.append(report.classifier_seconds)
+        observer.stepped(problem, report)
+        if (step + 1) % VALIDATE_EVERY == 0 and best.offer(theta) and settings.stop_at is not None:
+            trace.outcome = "early"
+            break
+    best.offer(theta)
+    trace.theta = best.theta
+    return trace
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Cosine decay of the step size to a tenth: large steps to get there, small ones to settle."""
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
+
+
+def _batches(problem: Problem) -> Iterator[Transport]:
+    """Prepared views for each step: the rig's own, kept, or new ones every time."""
+    settings, rig = problem.job.settings, problem.job.scene.rig
+    if settings.sampling == "fixed":
+        views = fixed_views(rig)
+        chunks = [views[start : start + settings.views] for start in range(0, len(views), settings.views)]
+        prepared = [problem.renderer.prepare(chunk, problem.size, settings.samples) for chunk in chunks]
+        yield from itertools.cycle(prepared)
+    stream = random_views(rig, generators(settings.seed)[0], settings.backgrounds)
+    while True:
+        yield problem.renderer.prepare(
+            list(itertools.islice(stream, settings.views)), problem.size, settings.samples
+        )
+
+
+def gradient(problem: Problem, theta: Tensor, batch: Transport, step: int) -> tuple[StepReport, Tensor]:
+    """Loss of Θ on a batch of views, and its gradient.
+
+    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take.
+    """
+    settings = problem.job.settings
+    free = theta.detach().requires_grad_()
+    images = draw(problem.texture.pool(free, problem.linear_original), batch)
+    seen = images.detach().requires_grad_()
+    began = time.perf_counter()
+    loss, certainty = _classifier_loss(problem, seen, objective(settings.objective))
+    loss.backward()  # type: ignore[no-untyped-call]
+    _wait(problem.device)
+    classifier_seconds = time.perf_counter() - began
+    images.backward(seen.grad)  # type: ignore[no-untyped-call]
+    if problem.covered is not None:
+        encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
+        (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
+    assert free.grad is not None
+    report = StepReport(
+        step=step + 1,
+        loss=float(loss.detach()),
+        confidence=certainty,
+        pictures=seen.detach(),
+        theta=theta,
+        seconds=0.0,
+        classifier_seconds=classifier_seconds,
+    )
+    return report, free.grad
+
+
+def _classifier_loss(problem: Problem, images: Tensor, loss_of: Objective) -> tuple[Tensor, Tensor]:
+    """Mean objective over classifiers and views, and the first classifier's confidence in each view."""
+    logits = [classifier.logits(images) for classifier in problem.classifiers]
+    losses = torch.stack([loss_of(each, problem.target).mean() for each in logits])
+    return losses.mean(), confidence(logits[0].detach(), problem.target)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class _Best:
+    """The best Θ so far, by mean confidence of the trained classifiers on validation views."""
+
+    def __init__(self, problem: Problem) -> None:
+        settings = problem.job.settings
+        self._problem = problem
+        self._score = -1.0
+        self.theta = problem.texture.start
+        stream = random_views(problem.job.scene.rig, generators(settings.seed)[1], settings.backgrounds)
+        self._views: Sequence[View] = list(itertools.islice(stream, VALIDATION_VIEWS))
+
+    def offer(self, theta: Tensor) -> bool:
+        """Keep `theta` if it is the best; True when its confidence is above the job's ``stop_at``."""
+        problem = self._problem
+        with torch.no_grad():
+            pool = problem.texture.pool_of(problem.texture.quantised(theta))
+            figures = evaluate(
+                problem.renderer, [pool], self._views, problem.classifiers, problem.target, problem.job.settings.samples
+            )[0]
+        score = statistics.fmean(each.stats().mean for each in figures)
+        if score >= self._score:
+            self._score, self.theta = score, theta
+        stop_at = problem.job.settings.stop_at
+        return stop_at is not None and score >= stop_at

@@ -1,0 +1,100 @@
+"""``assistive-server run``: one job from a file, in this process, without a server."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from shared import messages as m
+from shared.errors import InvalidInput, OutputFailed
+from shared.wire import load_message
+
+from .jobs import choose_device, run_job
+from .optimize import Problem, StepReport
+
+
+def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
+    """Do the job in `jobfile` and write ``texture.png`` and ``result.json`` into `out`."""
+    message = load_message(jobfile)
+    if not isinstance(message, m.Submit):
+        raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
+    with _observer(message.job) as observer:
+        result = run_job(message.job, choose_device(device), observer, rasterizer=rasterizer)
+    summary = {
+        "outcome": result.outcome,
+        "steps": result.steps,
+        "target": result.target,
+        "models": result.models,
+        "timing": result.timing,
+        "versions": result.versions,
+    }
+    files = {"result.json": msgspec.json.format(msgspec.json.encode(summary), indent=2)}
+    if result.texture_png is not None:
+        files["texture.png"] = result.texture_png.tobytes()
+    _write(out, files)
+    _print(result, out)
+    return 0
+
+
+class _Bar:
+    """Moves a progress bar."""
+
+    def __init__(self, bar: Progress, steps: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("preparing", total=steps, sure=0.0)
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        """See :class:`compute_server.optimize.Observer`."""
+        del problem
+        sure = float(report.confidence.mean())
+        self._bar.update(self._task, completed=report.step, description="optimising", sure=sure)
+
+    def cancelled(self) -> bool:
+        """See :class:`compute_server.optimize.Observer`."""
+        return False
+
+    def evaluating(self, problem: Problem, steps: int) -> None:
+        """See :class:`compute_server.jobs.JobObserver`."""
+        del problem, steps
+        self._bar.update(self._task, description="evaluating")
+
+
+@contextmanager
+def _observer(job: m.Job) -> Iterator[_Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps · confidence {task.fields[sure]:.2f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        yield _Bar(bar, job.settings.steps)
+
+
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """Each file whole or not at all."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            with tempfile.NamedTemporaryFile(dir=out, delete=False) as part:
+                part.write(data)
+            Path(part.name).replace(out / name)
+    except OSError as error:
+        raise OutputFailed(f"{out} cannot be written: {error.strerror}.", hint="Choose another --out.") from error
+
+
+def _print(result: m.Result, out: Path) -> None:
+    console = Console(highlight=False)
+    for name, figures in result.models.items():
+        before, after = figures.held_out.before, figures.held_out.after
+        console.print(
+            f"{name} ({'trained' if figures.trained else 'held out'}), {figures.held_out_views} unseen views: "
+            f"confidence {before.mean:.3f} → {after.mean:.3f}, top-1 {before.top1:.0%} → {after.top1:.0%}"
+        )
+    console.print(f"Written to {out}")

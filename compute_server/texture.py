@@ -1,0 +1,207 @@
+"""Θ: the free texels (or vertex colours) of an object, their mask, and the way from Θ to a linear pool and to bytes.
+
+Only texels that the surface covers and the mask frees are parameters. A UV texture is padded: texels near an island
+follow its nearest texel, so that filtering finds no seam of old colour there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.errors import InvalidInput
+from shared.scene import Scene, Texture, UvTexture, VertexTexture
+
+from .render.color import from_bytes, srgb_decode, to_bytes
+from .render.geometry import Geometry, from_mesh
+from .render.rasterizer import Rasterizer
+from .render.sampling import MipLayout, build_pool
+
+#: Seams are padded by this share of the texture's size: enough for bilinear taps of the first few mip levels.
+PADDING = 1 / 64
+#: UVs may repeat the texture this many times in all; more is taken for an error.
+MAX_TILES = 256
+
+
+@dataclass(frozen=True)
+class TextureModel:
+    """A texture as a function of Θ ``[K, 3]`` (display-encoded, [0, 1]), everything else held fixed.
+
+    ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture
+    takes the value of parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``. ``layout`` is None for
+    vertex colours.
+    """
+
+    original: Tensor
+    shape: tuple[int, ...]
+    layout: MipLayout | None
+    start: Tensor
+    weight: Tensor
+    target: Tensor
+    source: Tensor
+    coverage: float
+
+    def values(self, theta: Tensor) -> Tensor:
+        """The parameters with the mask applied: Θ₀ + w · (Θ − Θ₀), exactly Θ₀ where w = 0."""
+        return self.start + self.weight * (theta - self.start)
+
+    def encoded(self, theta: Tensor) -> Tensor:
+        """The whole texture, display-encoded, ``[N, 3]``."""
+        return from_bytes(self.original).index_copy(0, self.target, self.values(theta)[self.source])
+
+    def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
+        """The linear pool that the renderer samples; `linear_original` is ``linear()`` (kept by the caller)."""
+        linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
+        return self._pool(linear)
+
+    def linear(self) -> Tensor:
+        """The original texture, linear, ``[N, 3]``."""
+        return srgb_decode(from_bytes(self.original))
+
+    def pool_of(self, texture: Tensor) -> Tensor:
+        """The linear pool of an 8-bit texture ``[N, 3]``."""
+        return self._pool(srgb_decode(from_bytes(texture)))
+
+    def _pool(self, linear: Tensor) -> Tensor:
+        return linear if self.layout is None else build_pool(linear.reshape(self.shape), self.layout)
+
+    def quantised(self, theta: Tensor) -> Tensor:
+        """The texture as bytes ``[N, 3] uint8``: what is written, and what all reported figures are measured on."""
+        return self.original.index_copy(0, self.target, to_bytes(self.values(theta))[self.source])
+
+    def as_texture(self, texture: Tensor) -> Texture:
+        """Bytes ``[N, 3]`` as the type that crosses the wire."""
+        array = texture.cpu().numpy().reshape(self.shape)
+        return VertexTexture(array) if self.layout is None else UvTexture(array)
+
+    def max_change_outside(self, texture: Tensor) -> int:
+        """The greatest change, in 8-bit levels, of any texel whose mask weight is zero."""
+        free = torch.zeros(len(self.original), dtype=torch.bool, device=self.original.device)
+        free[self.target[self.weight[self.source, 0] > 0]] = True
+        change = (texture.int() - self.original.int()).abs().amax(dim=1)
+        return int(change[~free].max()) if (~free).any() else 0
+
+
+def texture_model(scene: Scene, rasterizer: Rasterizer, device: torch.device) -> TextureModel:
+    """The texture of `scene` as a function of its free texels or vertices.
+
+    Raises :class:`InvalidInput` when mask and texture leave nothing free.
+    """
+    if isinstance(scene.texture, VertexTexture):
+        return _vertex_model(scene.texture, scene, device)
+    return _uv_model(scene.texture, scene, rasterizer, device)
+
+
+def _vertex_model(texture: VertexTexture, scene: Scene, device: torch.device) -> TextureModel:
+    weight = scene.mesh.mask
+    free = np.flatnonzero(weight > 0)
+    return _model(texture.colors, None, weight, free, free, np.arange(len(free)), float((weight > 0).mean()), device)
+
+
+def _uv_model(texture: UvTexture, scene: Scene, rasterizer: Rasterizer, device: torch.device) -> TextureModel:
+    height, width = texture.image.shape[:2]
+    geometry = from_mesh(scene.mesh)
+    weight = texel_weights(geometry, torch.tensor(scene.mesh.mask), rasterizer, height, width)
+    free = np.flatnonzero(weight > 0)
+    if len(free) == 0:
+        raise InvalidInput(
+            f"The mask of {scene.mesh.name!r} covers no texel of its {width} × {height} texture.",
+            hint="Widen the mask, choose a larger --texture-size, or check the UV map.",
+        )
+    target, follows = pad(weight.reshape(height, width), max(2, round(PADDING * max(height, width))))
+    position = np.full(height * width, -1)
+    position[free] = np.arange(len(free))
+    padded = position[follows] >= 0
+    covered = float((weight > 0).sum() / max(1, (weight >= 0).sum()))
+    return _model(
+        texture.image,
+        MipLayout.of(height, width),
+        weight,
+        free,
+        np.concatenate([free, target[padded]]),
+        np.concatenate([np.arange(len(free)), position[follows[padded]]]),
+        covered,
+        device,
+    )
+
+
+def _model(
+    image: np.ndarray,
+    layout: MipLayout | None,
+    weight: np.ndarray,
+    free: np.ndarray,
+    target: np.ndarray,
+    source: np.ndarray,
+    coverage: float,
+    device: torch.device,
+) -> TextureModel:
+    original = torch.tensor(image.reshape(-1, 3), device=device)
+    return TextureModel(
+        original=original,
+        shape=image.shape,
+        layout=layout,
+        start=from_bytes(original[torch.from_numpy(free).to(device)]),
+        weight=torch.from_numpy(weight.reshape(-1, 1)[free]).to(device, torch.float32),
+        target=torch.from_numpy(target).to(device),
+        source=torch.from_numpy(source).to(device),
+        coverage=coverage,
+    )
+
+
+def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, height: int, width: int) -> np.ndarray:
+    """The vertex mask ``[V]`` at texel centres, ``[H · W] float32``; −1 where no triangle covers the texel.
+
+    Row 0 is at the bottom. Where triangles overlap in UV space the least weight holds: what is to be kept is kept.
+    """
+    corner_mask = mask[geometry.triangles].reshape(-1, 1)
+    uv = geometry.uv.reshape(-1, 2)
+    weights = np.full(height * width, np.inf, np.float32)
+    # Depth is the weight itself, so the rasterizer's nearest triangle is the one of least weight.
+    matrix = np.array([[2.0, 0, 0, -1], [0, -2.0, 0, 1], [0, 0, 1.0, 0], [0, 0, 0, 1]])
+    for tile in _tiles(uv):
+        flat = Geometry(
+            positions=torch.cat([uv - tile, corner_mask], dim=1),
+            triangles=torch.arange(len(uv)).reshape(-1, 3),
+            normals=geometry.normals,
+            uv=geometry.uv,
+        )
+        seen = rasterizer.rasterize(flat, matrix[None], height, width)
+        corners = corner_mask.reshape(-1, 3)[seen.triangle.long()]
+        first = seen.barycentric
+        share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)
+        found = (corners * share).sum(dim=1).clamp(0.0, 1.0).numpy()
+        np.minimum.at(weights, seen.sample.numpy(), found)
+    return np.where(np.isinf(weights), np.float32(-1), weights)
+
+
+def _tiles(uv: Tensor) -> list[Tensor]:
+    """The integer offsets of all copies of the unit square that the UVs reach into."""
+    low, high = uv.amin(dim=0).floor(), torch.maximum(uv.amax(dim=0).ceil(), uv.amin(dim=0).floor() + 1)
+    columns, rows = (int(value) for value in high - low)
+    if columns * rows > MAX_TILES:
+        raise InvalidInput(
+            f"The UV map repeats the texture {columns} × {rows} times.",
+            hint="Scale the UVs into the unit square, or remove the map to get a new one.",
+        )
+    return [low + torch.tensor([column, row]) for row in range(rows) for column in range(columns)]
+
+
+def pad(weight: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uncovered texels (weight < 0 in ``[H, W]``) within `radius` of an island, and the texel each follows.
+
+    Both are flat indices. Grown one ring at a time, so each texel follows one of the nearest; sides wrap as the
+    texture repeats.
+    """
+    height, width = weight.shape
+    follows = np.where(weight >= 0, np.arange(height * width).reshape(height, width), -1)
+    for _ in range(radius):
+        grown = follows.copy()
+        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            neighbour = np.roll(follows, shift, axis)
+            grown = np.where((grown < 0) & (neighbour >= 0), neighbour, grown)
+        follows = grown
+    target = np.flatnonzero((weight < 0).ravel() & (follows >= 0).ravel())
+    return target, follows.ravel()[target]

@@ -1,0 +1,186 @@
+"""Random views around a rig (expectation over transformation): camera, light and background, drawn from one generator.
+
+A view is data (:class:`shared.scene.View`), so that what is drawn here can be rendered by the server and by Cycles
+alike. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from shared.scene import (
+    AreaLight,
+    Camera,
+    CameraJitter,
+    Light,
+    LightJitter,
+    LightState,
+    PointLight,
+    Rig,
+    SpotLight,
+    SunLight,
+    Vector,
+    View,
+)
+
+#: Backgrounds are made at this size and stretched over the frame.
+BACKGROUND_SIZE = 112
+#: Random cameras never look straight down or up, where "azimuth" loses its meaning.
+MAX_ELEVATION = math.radians(88)
+
+Choice = TypeVar("Choice")
+
+
+def generators(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+    """Independent generators for training, validation and held-out views of one job."""
+    train, validation, held_out = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
+    return train, validation, held_out
+
+
+def fixed_views(rig: Rig) -> tuple[View, ...]:
+    """The rig as it stands: every camera once, the light states in turn, in front of mid grey."""
+    grey = np.full((2, 2, 3), 128, np.uint8)
+    return tuple(
+        View(camera=camera, lights=rig.lights[index % len(rig.lights)], background=grey)
+        for index, camera in enumerate(rig.cameras)
+    )
+
+
+def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Literal["varied", "grey"]) -> Iterator[View]:
+    """Views without end. Cameras and light states each take turns in random order, so that none is left out."""
+    cameras, states = _turns(rig.cameras, rng), _turns(rig.lights, rng)
+    while True:
+        yield View(
+            camera=jitter_camera(next(cameras), rig.center, rig.camera_jitter, rng),
+            lights=jitter_lights(next(states), rig.center, rig.light_jitter, rng),
+            background=background(rng) if backgrounds == "varied" else np.full((2, 2, 3), 128, np.uint8),
+        )
+
+
+def _turns(items: Sequence[Choice], rng: np.random.Generator) -> Iterator[Choice]:
+    while True:
+        for index in rng.permutation(len(items)):
+            yield items[index]
+
+
+# --- cameras --------------------------------------------------------------------------------------------------------
+
+
+def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.random.Generator) -> Camera:
+    """`camera` moved around `center` and re-aimed a little, within `jitter`."""
+    azimuth, elevation, roll = np.radians(rng.uniform(-1, 1, 3) * (jitter.azimuth, jitter.elevation, jitter.roll))
+    distance, zoom = _factor(jitter.distance, rng), _factor(jitter.zoom, rng)
+    shift = rng.uniform(-1, 1, 2) * jitter.shift
+    to_world = np.linalg.inv(camera.view)
+    moved = _orbit(to_world, np.array(center), azimuth, elevation, distance)
+    moved = moved @ _rotation(np.array([0.0, 0.0, 1.0]), roll)
+    frame = np.diag([zoom, zoom, 1.0, 1.0])
+    frame[:2, 3] = 2 * shift  # NDC is two units wide
+    return Camera(name=camera.name, view=np.linalg.inv(moved), projection=frame @ camera.projection)
+
+
+def _orbit(to_world: np.ndarray, center: np.ndarray, azimuth: float, elevation: float, distance: float) -> np.ndarray:
+    offset = to_world[:3, 3] - center
+    horizontal = math.hypot(offset[0], offset[1])
+    now = math.atan2(offset[2], horizontal)
+    rise = float(np.clip(now + elevation, -MAX_ELEVATION, MAX_ELEVATION)) - now
+    side = np.array([offset[1], -offset[0], 0.0]) / horizontal if horizontal > 1e-9 else to_world[:3, 0]
+    turn = _rotation(np.array([0.0, 0.0, 1.0]), azimuth) @ _rotation(side, rise)
+    moved = turn @ np.block([[to_world[:3, :3], offset[:, None] * distance], [np.zeros((1, 3)), 1.0]])
+    moved[:3, 3] += center
+    return np.asarray(moved)
+
+
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    """4 × 4 rotation about a unit axis through the origin (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix = np.eye(4)
+    matrix[:3, :3] += math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    return matrix
+
+
+def _factor(spread: float, rng: np.random.Generator) -> float:
+    """A factor between 1 / (1 + spread) and 1 + spread, uniform in its logarithm."""
+    return float((1 + spread) ** rng.uniform(-1, 1))
+
+
+# --- lights ---------------------------------------------------------------------------------------------------------
+
+
+def jitter_lights(state: LightState, center: Vector, jitter: LightJitter, rng: np.random.Generator) -> LightState:
+    """`state` turned about the vertical axis through `center`, with another strength and tint, within `jitter`."""
+    turn = _rotation(np.array([0.0, 0.0, 1.0]), math.radians(jitter.azimuth) * rng.uniform(-1, 1))[:3, :3]
+    gain = 2 ** (jitter.stops * rng.uniform(-1, 1)) * (1 + jitter.tint) ** rng.uniform(-1, 1, 3)
+    lights = tuple(_turned(light, turn, np.array(center), gain) for light in state.lights)
+    return LightState(name=state.name, lights=lights, world=_vector(gain * state.world))
+
+
+def _turned(light: Light, turn: np.ndarray, center: np.ndarray, gain: np.ndarray) -> Light:
+    changed: dict[str, Any] = {"power": _vector(gain * light.power)}
+    if isinstance(light, PointLight | SpotLight | AreaLight):
+        changed["position"] = _vector(turn @ (np.array(light.position) - center) + center)
+    if isinstance(light, SunLight | SpotLight):
+        changed["direction"] = _vector(turn @ light.direction)
+    if isinstance(light, AreaLight):
+        changed |= {"axis_x": _vector(turn @ light.axis_x), "axis_y": _vector(turn @ light.axis_y)}
+    return msgspec.structs.replace(light, **changed)
+
+
+def _vector(values: np.ndarray) -> Vector:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+# --- backgrounds ----------------------------------------------------------------------------------------------------
+
+
+def background(rng: np.random.Generator) -> np.ndarray:
+    """A made-up background, ``[B, B, 3] uint8`` display-encoded: flat, horizon, blocks or coloured 1/f noise."""
+    make = (_flat, _horizon, _blocks, _noise)[rng.integers(4)]
+    return np.asarray(np.clip(make(rng), 0, 1) * 255, np.uint8)
+
+
+def _colors(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Colours [count, 3] that are mostly muted, as most surroundings are."""
+    grey = rng.uniform(0, 1, (count, 1))
+    return grey + rng.uniform(-1, 1, (count, 3)) * rng.uniform(0, 0.35, (count, 1))
+
+
+def _flat(rng: np.random.Generator) -> np.ndarray:
+    return np.broadcast_to(_colors(rng, 1), (BACKGROUND_SIZE, BACKGROUND_SIZE, 3))
+
+
+def _horizon(rng: np.random.Generator) -> np.ndarray:
+    """Two vertical gradients that meet: sky and ground, or wall and floor."""
+    top, middle_1, middle_2, bottom = _colors(rng, 4)
+    split = int(rng.uniform(0.2, 0.8) * BACKGROUND_SIZE)
+    upper = np.linspace(top, middle_1, split)
+    lower = np.linspace(middle_2, bottom, BACKGROUND_SIZE - split)
+    picture = np.concatenate([upper, lower])[:, None, :] + rng.normal(0, 0.02, (BACKGROUND_SIZE, BACKGROUND_SIZE, 1))
+    return np.asarray(picture)
+
+
+def _blocks(rng: np.random.Generator) -> np.ndarray:
+    """Overlapping rectangles: edges and corners, as rooms and streets have."""
+    picture = np.array(_flat(rng))
+    for color in _colors(rng, int(rng.integers(6, 30))):
+        (x, y), (width, height) = rng.integers(-20, BACKGROUND_SIZE, 2), rng.integers(5, 70, 2)
+        picture[max(y, 0) : y + height, max(x, 0) : x + width] = color
+    return picture
+
+
+def _noise(rng: np.random.Generator) -> np.ndarray:
+    """Noise with spectrum 1/f^β, as natural pictures have on average, in two colours."""
+    frequency = np.hypot(np.fft.fftfreq(BACKGROUND_SIZE)[:, None], np.fft.rfftfreq(BACKGROUND_SIZE)[None, :])
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.rfft2(rng.normal(size=(BACKGROUND_SIZE, BACKGROUND_SIZE))) / frequency ** rng.uniform(0.7, 1.6)
+    field = np.fft.irfft2(spectrum, (BACKGROUND_SIZE, BACKGROUND_SIZE))
+    blend = 0.5 + field / (4 * field.std())
+    dark, light = _colors(rng, 2)
+    return np.asarray(dark + blend[:, :, None] * (light - dark))

@@ -1,0 +1,247 @@
+"""The process that computes: takes requests from the front over one socket, runs one job at a time.
+
+Between two steps of a job it looks at its socket, so that cancelling and short requests never wait for the job's end.
+Started by the front as ``python -m compute_server.worker``; ends when the front does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import traceback
+
+import numpy as np
+import torch
+import zmq
+
+from shared import errors, targets
+from shared import messages as m
+from shared.wire import Envelope, pack, unpack
+
+from .classifiers import Classifier, available, labels, load
+from .jobs import choose_device, run_job
+from .objectives import confidence
+from .optimize import Problem, StepReport
+from .render.color import from_bytes, to_bytes
+from .sheet import contact_sheet
+
+#: An idle worker looks this often whether the front is still there.
+ORPHAN_CHECK_MS = 1000
+
+
+class Worker:
+    """One device, one socket, and the classifiers loaded so far."""
+
+    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str) -> None:
+        self.device = device
+        self._socket = socket
+        self._rasterizer = rasterizer
+        self._classifiers: dict[str, Classifier] = {}
+        self._parent = os.getppid()
+        self._cancelled: set[str] = set()
+
+    def serve(self) -> None:
+        """Answer until the front is gone."""
+        self.send(m.Welcome(version="", device=device_name(self.device), jobs_running=0, jobs_queued=0))
+        while os.getppid() == self._parent:
+            if self._socket.poll(ORPHAN_CHECK_MS):
+                self._handle(self._receive())
+
+    def send(self, message: m.Message, request: int = 0) -> None:
+        """One message to the front."""
+        self._socket.send_multipart(pack(message, request), copy=False)
+
+    def answer_pending(self) -> None:
+        """Handle whatever has come in; does not wait. Ends the process when the front is gone."""
+        if os.getppid() != self._parent:
+            raise SystemExit("The front is gone.")
+        while self._socket.poll(0):
+            self._handle(self._receive())
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Whether the front has asked for this job's end."""
+        return job_id in self._cancelled
+
+    def _receive(self) -> Envelope:
+        return unpack([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
+
+    def _handle(self, envelope: Envelope) -> None:
+        message = envelope.message
+        if isinstance(message, m.Submit):
+            self.send(self._run(message.job))
+        elif isinstance(message, m.Cancel):
+            self._cancelled.add(message.job_id)
+        else:
+            self.send(self._answer(message), envelope.request)
+
+    def _answer(self, message: m.Message) -> m.Reply:
+        try:
+            if isinstance(message, m.ListModels):
+                return m.Models(tuple(_model_info()))
+            if isinstance(message, m.ListTargets):
+                return m.Targets(labels())
+            if isinstance(message, m.Classify):
+                return m.Classified(self._classify(message.pictures, message.model, message.target, message.top))
+            if isinstance(message, m.DrawSheet):
+                return self._draw_sheet(message)
+        except errors.AssistiveError as error:
+            return m.Refused(error.to_data())
+        except Exception as error:  # the boundary: whatever went wrong is told to the client, and the worker lives on
+            traceback.print_exc()
+            return m.Refused(_unexpected(error))
+        return m.Refused(errors.InvalidInput(f"A worker does not answer {type(message).__name__}.").to_data())
+
+    def _classifier(self, name: str) -> Classifier:
+        if name not in self._classifiers:
+            self._classifiers[name] = load(name, self.device)
+        return self._classifiers[name]
+
+    @torch.no_grad()
+    def _classify(self, pictures: np.ndarray, model: str, target: str, top: int) -> tuple[m.Verdict, ...]:
+        names = labels()
+        goal = targets.resolve(target, names)
+        classifier = self._classifier(model)
+        verdicts: list[m.Verdict] = []
+        for start in range(0, len(pictures), 16):
+            images = from_bytes(torch.tensor(pictures[start : start + 16], device=self.device))
+            logits = classifier.logits(images)
+            best = logits.softmax(dim=1).topk(min(top, len(names)), dim=1)
+            for sure, values, indices in zip(
+                confidence(logits, goal).tolist(), best.values.tolist(), best.indices.tolist(), strict=True
+            ):
+                found = tuple(m.Prediction(i, names[i], v) for i, v in zip(indices, values, strict=True))
+                verdicts.append(m.Verdict(confidence=sure, right=indices[0] in goal.indices, top=found))
+        return tuple(verdicts)
+
+    def _draw_sheet(self, message: m.DrawSheet) -> m.Sheet:
+        if message.before.shape != message.after.shape:
+            raise errors.InvalidInput("The pictures before and after differ in number or size.")
+        verdicts = (
+            self._classify(message.before, message.model, message.target, 1),
+            self._classify(message.after, message.model, message.target, 1),
+        )
+        title = f"Target: {message.target} · classifier: {message.model} · views never used in training"
+        return m.Sheet(contact_sheet(message.before, message.after, verdicts, title))
+
+    def _run(self, job: m.Job) -> m.Ended:
+        try:
+            observer = _Reporter(self, job)
+            return m.Ended(job_id=job.id, result=run_job(job, self.device, observer, rasterizer=self._rasterizer))
+        except errors.AssistiveError as error:
+            return m.Ended(job_id=job.id, error=error.to_data())
+        except Exception as error:  # the boundary: a failing job is an error to its client, and the worker lives on
+            traceback.print_exc()
+            return m.Ended(job_id=job.id, error=_unexpected(error))
+        finally:
+            self._cancelled.discard(job.id)
+
+
+def _unexpected(error: Exception) -> errors.ErrorData:
+    return errors.JobFailed(
+        f"The server failed with {type(error).__name__}: {error}.", hint="Its log has the details."
+    ).to_data()
+
+
+def _model_info() -> list[m.ModelInfo]:
+    return [
+        m.ModelInfo(
+            name=spec.name,
+            size=spec.size,
+            available=spec.available,
+            license=spec.license,
+            source=spec.source,
+            weights=spec.weights,
+        )
+        for spec in available()
+    ]
+
+
+class _Reporter:
+    """Tells the front of a job's steps; previews at most every ``preview_every_s``."""
+
+    def __init__(self, worker: Worker, job: m.Job) -> None:
+        self._worker = worker
+        self._job = job
+        self._previewed = time.monotonic()
+        self._seconds = 0.0
+        self._confidence: tuple[float, ...] = ()
+        self._loss = 0.0
+        self._progress("preparing", 0, 0.0)
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        """See :class:`compute_server.optimize.Observer`."""
+        # A running mean over about twenty steps: the first steps, which compile kernels, are soon forgotten.
+        self._seconds += (report.seconds - self._seconds) / min(report.step, 20)
+        self._loss, self._confidence = report.loss, tuple(report.confidence.tolist())
+        self._progress("optimising", report.step, self._seconds * (self._job.settings.steps - report.step))
+        now = time.monotonic()
+        if now - self._previewed >= self._job.settings.preview_every_s > 0:
+            self._previewed = now
+            self._preview(problem, report)
+
+    def cancelled(self) -> bool:
+        """See :class:`compute_server.optimize.Observer`."""
+        self._worker.answer_pending()
+        return self._worker.is_cancelled(self._job.id)
+
+    def evaluating(self, problem: Problem, steps: int) -> None:
+        """See :class:`compute_server.jobs.JobObserver`."""
+        del problem
+        self._worker.answer_pending()
+        self._progress("evaluating", steps, 0.0)
+
+    def _progress(self, phase: str, step: int, eta_s: float) -> None:
+        self._worker.send(
+            m.Progress(
+                job_id=self._job.id,
+                phase=phase,  # type: ignore[arg-type]
+                step=step,
+                steps=self._job.settings.steps,
+                loss=self._loss,
+                confidence=self._confidence,
+                eta_s=eta_s,
+            )
+        )
+
+    def _preview(self, problem: Problem, report: StepReport) -> None:
+        worst = int(report.confidence.argmin())
+        self._worker.send(
+            m.Preview(
+                job_id=self._job.id,
+                step=report.step,
+                texture=problem.texture.as_texture(problem.texture.quantised(report.theta)),
+                worst_view=to_bytes(report.pictures[worst]).cpu().numpy(),
+            )
+        )
+
+
+def device_name(device: torch.device) -> str:
+    """A device as a person knows it."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def main() -> None:
+    """Connect to the front and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rasterizer", default="auto")
+    given = parser.parse_args()
+    context = zmq.Context()
+    socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.LINGER, 1000)
+    socket.connect(given.address)
+    try:
+        Worker(socket, choose_device(given.device), given.rasterizer).serve()
+    except KeyboardInterrupt:
+        pass  # Ctrl-C in a terminal reaches the whole process group; the front says what there is to say
+    finally:
+        socket.close()
+        context.term()
+
+
+if __name__ == "__main__":
+    main()

