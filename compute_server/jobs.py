@@ -29,6 +29,8 @@ from .views import fixed_views, generators, random_views
 
 #: Training figures are measured on this many of the views that training saw.
 TRAIN_VIEWS = 32
+#: Whoever cancels is waiting: figures are then measured on this many held-out views at most.
+CANCELLED_VIEWS = 8
 
 
 class JobObserver(Observer, Protocol):
@@ -106,6 +108,8 @@ def _measure(
     settings = problem.job.settings
     pools = [problem.texture.pool_of(problem.texture.original), problem.texture.pool_of(texture)]
     seen, unseen = _views(problem)
+    if trace.outcome == "cancelled":
+        seen, unseen = seen[:CANCELLED_VIEWS], unseen[:CANCELLED_VIEWS]
     check = unseen[: settings.check_views]
 
     def figures(views: Sequence[View]) -> list[list[Figures]]:

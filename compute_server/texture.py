@@ -31,7 +31,7 @@ class TextureModel:
     """A texture as a function of Θ ``[K, 3]`` (display-encoded, [0, 1]), everything else held fixed.
 
     ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture
-    takes the value of parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``. ``layout`` is None for
+    changes as much as parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``. ``layout`` is None for
     vertex colours.
     """
 
@@ -45,16 +45,17 @@ class TextureModel:
     coverage: float
 
     def values(self, theta: Tensor) -> Tensor:
-        """The parameters with the mask applied: Θ₀ + w · (Θ − Θ₀), exactly Θ₀ where w = 0."""
-        return self.start + self.weight * (theta - self.start)
+        """The texels ``target`` with the mask applied, ``[L, 3]``: each its original + w · (Θ − Θ₀) of its source."""
+        change = self.weight * (theta - self.start)
+        return (from_bytes(self.original[self.target]) + change[self.source]).clamp(0.0, 1.0)
 
     def encoded(self, theta: Tensor) -> Tensor:
         """The whole texture, display-encoded, ``[N, 3]``."""
-        return from_bytes(self.original).index_copy(0, self.target, self.values(theta)[self.source])
+        return from_bytes(self.original).index_copy(0, self.target, self.values(theta))
 
     def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
         """The linear pool that the renderer samples; `linear_original` is ``linear()`` (kept by the caller)."""
-        linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
+        linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta)))
         return self._pool(linear)
 
     def linear(self) -> Tensor:
@@ -70,7 +71,7 @@ class TextureModel:
 
     def quantised(self, theta: Tensor) -> Tensor:
         """The texture as bytes ``[N, 3] uint8``: what is written, and what all reported figures are measured on."""
-        return self.original.index_copy(0, self.target, to_bytes(self.values(theta))[self.source])
+        return self.original.index_copy(0, self.target, to_bytes(self.values(theta)))
 
     def as_texture(self, texture: Tensor) -> Texture:
         """Bytes ``[N, 3]`` as the type that crosses the wire."""

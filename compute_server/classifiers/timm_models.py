@@ -5,6 +5,7 @@ Never downloads: weights are read from a `timm` folder beside torchvision's.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -89,7 +90,6 @@ def network(spec: ClassifierSpec) -> nn.Module:
     """The prepared network with its weights, on the CPU."""
     import timm
     from timm.layers.norm_act import BatchNormAct2d
-    from timm.models import get_notrace_modules
 
     # timm's own way from the hub, with our file in the place of the download. `custom_load` is for NumPy files,
     # which nobody has under this name.
@@ -98,7 +98,8 @@ def network(spec: ClassifierSpec) -> nn.Module:
         model: nn.Module = timm.create_model(
             spec.name.removeprefix(PREFIX), pretrained=True, pretrained_cfg_overlay=from_file
         )
-    return prepared(model, splits={BatchNormAct2d: _norm_then_activation}, opaque=get_notrace_modules())
+    opaque = import_module("timm.models").get_notrace_modules()
+    return prepared(model, splits={BatchNormAct2d: _norm_then_activation}, opaque=opaque)
 
 
 def _config(name: str) -> Any:

@@ -51,10 +51,10 @@ def _to_clip(positions, matrix):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _edges(a, b, c, edges):  # type: ignore[no-untyped-def]
-    """Rows of `edges` become (∂x, ∂y, constant) of each corner's weight over w in NDC; returns the determinant.
+    """Rows of `edges` become (∂x, ∂y, constant) of each corner's weight over w in NDC, times the returned |determinant|.
 
-    The inverse of the matrix whose rows are the corners' (x, y, w), by cross products. A shared edge gives the same
-    numbers with opposite sign for both triangles, so no sample falls between them.
+    The inverse of the matrix whose rows are the corners' (x, y, w), by cross products, and never divided: so a shared
+    edge has the very same numbers with opposite sign in both triangles, and no sample falls between them.
     """
     edges[0, 0] = b[1] * c[3] - b[3] * c[1]
     edges[0, 1] = b[3] * c[0] - b[0] * c[3]
@@ -66,11 +66,11 @@ def _edges(a, b, c, edges):  # type: ignore[no-untyped-def]
     edges[2, 1] = a[3] * b[0] - a[0] * b[3]
     edges[2, 2] = a[0] * b[1] - a[1] * b[0]
     det = a[0] * edges[0, 0] + a[1] * edges[0, 1] + a[3] * edges[0, 2]
-    if det != 0.0:
+    if det < 0.0:
         for row in range(3):
             for column in range(3):
-                edges[row, column] /= det
-    return det
+                edges[row, column] = -edges[row, column]
+    return abs(det)
 
 
 @nb.njit(cache=True)
@@ -97,12 +97,12 @@ def _bounds(corners, box):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _draw_triangle(index, corners, edges, box, depth, winner):  # type: ignore[no-untyped-def]
+def _draw_triangle(index, corners, edges, det, box, depth, winner):  # type: ignore[no-untyped-def]
     """Depth-test one triangle into `depth` and `winner` [H, W]."""
     height, width = depth.shape
-    z_x = edges[0, 0] * corners[0, 2] + edges[1, 0] * corners[1, 2] + edges[2, 0] * corners[2, 2]
-    z_y = edges[0, 1] * corners[0, 2] + edges[1, 1] * corners[1, 2] + edges[2, 1] * corners[2, 2]
-    z_1 = edges[0, 2] * corners[0, 2] + edges[1, 2] * corners[1, 2] + edges[2, 2] * corners[2, 2]
+    z_x = (edges[0, 0] * corners[0, 2] + edges[1, 0] * corners[1, 2] + edges[2, 0] * corners[2, 2]) / det
+    z_y = (edges[0, 1] * corners[0, 2] + edges[1, 1] * corners[1, 2] + edges[2, 1] * corners[2, 2]) / det
+    z_1 = (edges[0, 2] * corners[0, 2] + edges[1, 2] * corners[1, 2] + edges[2, 2] * corners[2, 2]) / det
     left = max(0, int(np.floor((max(box[0], -1.0) + 1.0) * 0.5 * width - 0.5)))
     right = min(width - 1, int(np.ceil((min(box[1], 1.0) + 1.0) * 0.5 * width - 0.5)))
     top = max(0, int(np.floor((1.0 - min(box[3], 1.0)) * 0.5 * height - 0.5)))
@@ -133,8 +133,11 @@ def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[n
         for index in range(triangles.shape[0]):
             for corner in range(3):
                 corners[corner] = clip[triangles[index, corner]]
-            if _bounds(corners, box) and _edges(corners[0], corners[1], corners[2], edges) != 0.0:
-                _draw_triangle(index, corners, edges, box, depth, winner[view])
+            if not _bounds(corners, box):
+                continue
+            det = _edges(corners[0], corners[1], corners[2], edges)
+            if det != 0.0:
+                _draw_triangle(index, corners, edges, det, box, depth, winner[view])
     return winner
 
 

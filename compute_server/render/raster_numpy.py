@@ -36,20 +36,31 @@ def _draw(
     clip = np.concatenate([positions, np.ones_like(positions[:, :1])], axis=1) @ matrix.T
     x = (np.arange(width) + 0.5) * 2 / width - 1
     y = 1 - (np.arange(height) + 0.5) * 2 / height
-    grid = np.stack(np.broadcast_arrays(x[None, :], y[:, None], 1.0), axis=-1)
     depth = np.full((height, width), np.inf)
     winner = np.full((height, width), -1, dtype=np.int64)
     barycentric = np.zeros((height, width, 2))
     for index, corners in enumerate(triangles):
         corner_clip = clip[corners]
-        xyw = corner_clip[:, [0, 1, 3]]
-        if abs(np.linalg.det(xyw)) < 1e-300:
+        edges, det = _edges(*corner_clip[:, [0, 1, 3]])
+        if det == 0:
             continue
-        over_w = grid @ np.linalg.inv(xyw)  # each corner's weight divided by w, linear over the screen
+        # Each corner's weight divided by w, times det: linear over the screen.
+        over_w = np.stack([x[None, :] * edge[0] + y[:, None] * edge[1] + edge[2] for edge in edges], axis=-1)
         inverse_w = over_w.sum(axis=-1)
-        z = over_w @ corner_clip[:, 2]
+        z = over_w @ corner_clip[:, 2] / det
         seen = (over_w >= 0).all(axis=-1) & (inverse_w > 0) & (z >= -1) & (z <= 1) & (z < depth)
         depth[seen] = z[seen]
         winner[seen] = index
         barycentric[seen] = over_w[seen][:, :2] / inverse_w[seen][:, None]
     return winner, barycentric
+
+
+def _edges(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, float]:
+    """The inverse of the matrix of rows (x, y, w), transposed and times |determinant|, and |determinant|.
+
+    Not divided: so a shared edge has the very same numbers with opposite sign in both triangles, and no sample falls
+    between them.
+    """
+    edges = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)])
+    det = float(a @ edges[0])
+    return (edges, det) if det >= 0 else (-edges, -det)

@@ -1,0 +1,42 @@
+"""Small real jobs: a body made of formulas, a real classifier, a few steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute_server.bench_scene import bench_scene
+from compute_server.optimize import Problem, StepReport
+from shared import messages as m
+from shared.scene import Scene
+
+#: Enough to see an effect, few enough for a test.
+SMALL = {"steps": 4, "views": 2, "samples": 1, "held_out_views": 4, "check_views": 2, "preview_every_s": 0.0}
+
+
+def small_job(name: str = "small", scene: Scene | None = None, **settings: Any) -> m.Job:
+    """A job of a few steps on a 128² texture; `settings` override the small ones."""
+    return m.Job(
+        id=name,
+        scene=scene or bench_scene(128),
+        settings=m.Settings(**{"target": "golf ball", **SMALL, **settings}),
+    )
+
+
+class Recorder:
+    """An observer that remembers, and cancels after `cancel_after` steps."""
+
+    def __init__(self, cancel_after: int | None = None) -> None:
+        self.reports: list[StepReport] = []
+        self.evaluations = 0
+        self._cancel_after = cancel_after
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        del problem
+        self.reports.append(report)
+
+    def cancelled(self) -> bool:
+        return self._cancel_after is not None and len(self.reports) >= self._cancel_after
+
+    def evaluating(self, problem: Problem, steps: int) -> None:
+        del problem, steps
+        self.evaluations += 1

@@ -1,0 +1,61 @@
+"""Objectives and figures: right value, right gradient, sets of classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compute_server.objectives import OBJECTIVES, confidence, is_right, margin, objective, stats, total_variation
+from shared.errors import InvalidInput
+from shared.targets import Target
+
+ONE, SET = Target("one", (2,)), Target("set", (1, 4))
+LOGITS = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_cross_entropy_of_one_class_is_torchs_own() -> None:
+    expected = torch.nn.functional.cross_entropy(LOGITS, torch.full((5,), 2), reduction="none")
+    torch.testing.assert_close(objective("cross_entropy")(LOGITS, ONE), expected)
+
+
+def test_cross_entropy_of_a_set_is_minus_log_of_its_probability() -> None:
+    expected = -LOGITS.softmax(1)[:, [1, 4]].sum(1).log()
+    torch.testing.assert_close(objective("cross_entropy")(LOGITS, SET), expected)
+    torch.testing.assert_close(confidence(LOGITS, SET), (-expected).exp())
+
+
+def test_margin_is_negative_exactly_where_top_1_is_right() -> None:
+    assert torch.equal(margin(LOGITS, SET) < 0, is_right(LOGITS, SET))
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("target", [ONE, SET], ids=["one", "set"])
+def test_gradients_agree_with_finite_differences(name: str, target: Target) -> None:
+    assert torch.autograd.gradcheck(lambda x: objective(name)(x, target), (LOGITS.clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_descending_an_objective_raises_confidence(name: str) -> None:
+    logits = LOGITS.clone().requires_grad_()
+    objective(name)(logits, ONE).sum().backward()
+    assert logits.grad is not None
+    assert (confidence(logits - 0.1 * logits.grad, ONE) > confidence(logits, ONE)).all()
+
+
+def test_stats_are_mean_top_1_share_and_least() -> None:
+    found = stats(torch.tensor([0.25, 0.75]), torch.tensor([False, True]))
+    assert (found.mean, found.top1, found.min) == (0.5, 0.5, 0.25)
+
+
+def test_total_variation_counts_only_pairs_of_covered_texels() -> None:
+    image = torch.zeros(4, 4, 3)
+    image[:, 2:] = 1
+    covered = torch.ones(4, 4, dtype=torch.bool)
+    assert total_variation(image, covered) == pytest.approx(4 / 24)
+    covered[:, 2] = False
+    assert total_variation(image, covered) == 0
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidInput, match=r"hinge.*cross_entropy"):
+        objective("hinge")

@@ -1,0 +1,145 @@
+"""Algorithm 1 with a real classifier: it does what its name says, within its limits, the same way every time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from helpers.jobs import Recorder, small_job
+
+from compute_server.bench_scene import bench_scene
+from compute_server.optimize import VALIDATE_EVERY, Problem, Trace, gradient, make_problem, optimise
+from compute_server.views import fixed_views
+from shared import messages as m
+from shared.errors import InvalidInput, UnknownModel, UnknownTarget
+from shared.scene import VertexTexture
+
+CPU = torch.device("cpu")
+
+
+def solve(job: m.Job, recorder: Recorder | None = None) -> tuple[Problem, Trace, Recorder]:
+    recorder = recorder or Recorder()
+    problem = make_problem(job, CPU)
+    return problem, optimise(problem, recorder), recorder
+
+
+def texture(problem: Problem, trace: Trace) -> torch.Tensor:
+    return problem.texture.quantised(trace.theta)
+
+
+@pytest.mark.parametrize("stepper", ["sign", "momentum", "adam"])
+def test_loss_falls_and_confidence_rises_on_the_rigs_own_views(stepper: str) -> None:
+    scene = bench_scene(128)
+    rig = msgspec.structs.replace(scene.rig, cameras=scene.rig.cameras[:2])
+    scene = msgspec.structs.replace(scene, rig=rig)
+    _, _, seen = solve(small_job(scene=scene, sampling="fixed", steps=14, alpha=0.03, stepper=stepper))
+    first, last = seen.reports[0], seen.reports[-1]
+    assert last.loss < first.loss - 1
+    assert last.confidence.mean() > 10 * first.confidence.mean()
+
+
+def test_the_loss_gradient_agrees_with_a_finite_difference() -> None:
+    problem = make_problem(small_job(samples=4, views=1), CPU)
+    batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig)[:1], problem.size, 4)
+    theta = problem.texture.start
+    report, slope = gradient(problem, theta, batch, 0)
+    along = slope / slope.norm()
+    length = 0.005  # short enough that the classifier is straight over it
+    there, back = (gradient(problem, theta + sign * length * along, batch, 0)[0].loss for sign in (1, -1))
+    assert (there - back) / (2 * length) == pytest.approx(float(slope.norm()), rel=0.05)
+    assert back < report.loss < there
+
+
+def test_the_same_job_gives_the_same_bytes() -> None:
+    job = small_job(steps=6)
+    assert torch.equal(texture(*solve(job)[:2]), texture(*solve(job)[:2]))
+
+
+def test_another_seed_gives_another_texture() -> None:
+    assert not torch.equal(texture(*solve(small_job(seed=1))[:2]), texture(*solve(small_job(seed=2))[:2]))
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 4 / 255), ("l2", 1.0)])
+def test_epsilon_bounds_the_change(norm: str, epsilon: float) -> None:
+    problem, trace, _ = solve(small_job(epsilon=epsilon, norm=norm, alpha=0.05))
+    change = trace.theta - problem.texture.start
+    size = change.abs().max() if norm == "linf" else change.norm()
+    assert 0 < size <= epsilon * (1 + 1e-5)
+
+
+def test_texels_outside_the_mask_are_bit_identical() -> None:
+    scene = bench_scene(128)
+    mask = (scene.mesh.positions[:, 2] > 0).astype(np.float32)
+    scene = msgspec.structs.replace(scene, mesh=msgspec.structs.replace(scene.mesh, mask=mask))
+    problem, trace, _ = solve(small_job(scene=scene, alpha=0.05))
+    after = texture(problem, trace)
+    assert problem.texture.max_change_outside(after) == 0
+    assert torch.equal(after.reshape(128, 128, 3)[:60], problem.texture.original.reshape(128, 128, 3)[:60])
+    assert not torch.equal(after, problem.texture.original)
+
+
+def test_vertex_colours_are_optimised_too() -> None:
+    scene = bench_scene(16)
+    colors = np.full((len(scene.mesh.positions), 3), 128, np.uint8)
+    scene = msgspec.structs.replace(scene, texture=VertexTexture(colors))
+    _, _, seen = solve(small_job(scene=scene, sampling="fixed", steps=16, views=6, alpha=0.03))
+    assert seen.reports[-1].confidence.mean() > 3 * seen.reports[0].confidence.mean()
+
+
+def test_two_classifiers_are_trained_together() -> None:
+    both = make_problem(small_job(models=("efficientnet_lite0", "efficientnet_lite1")), CPU)
+    batch = both.renderer.prepare(fixed_views(both.job.scene.rig)[:2], both.size, 1)
+    losses = []
+    for classifiers in (both.classifiers, both.classifiers[:1], both.classifiers[1:]):
+        problem = dataclasses.replace(both, classifiers=classifiers)
+        losses.append(gradient(problem, both.texture.start, batch, 0)[0].loss)
+    assert both.size == 240
+    assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-4)
+
+
+def test_cancelling_ends_the_loop_before_the_next_step() -> None:
+    _, trace, seen = solve(small_job(steps=50), Recorder(cancel_after=2))
+    assert trace.outcome == "cancelled"
+    assert trace.steps == len(seen.reports) == 2
+
+
+def test_no_steps_give_the_original() -> None:
+    problem, trace, _ = solve(small_job(steps=0))
+    assert torch.equal(texture(problem, trace), problem.texture.original)
+
+
+def test_a_job_stops_early_once_validation_confidence_holds() -> None:
+    _, trace, _ = solve(small_job(steps=VALIDATE_EVERY + 20, stop_at=1e-9))
+    assert trace.outcome == "early"
+    assert trace.steps == VALIDATE_EVERY
+
+
+def test_smoothness_makes_neighbouring_texels_more_alike() -> None:
+    def roughness(smoothness: float) -> float:
+        problem, trace, _ = solve(small_job(smoothness=smoothness, steps=8, alpha=0.03))
+        image = texture(problem, trace).reshape(128, 128, 3).float()
+        return float((image[1:] - image[:-1]).abs().mean())
+
+    assert roughness(5000.0) < 0.7 * roughness(0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"target": "golfball"}, UnknownTarget, "golf ball"),
+        ({"models": ("efficientnet_lite9",)}, UnknownModel, "efficientnet_lite"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_anything_is_computed(settings: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        make_problem(small_job(**settings), CPU)
+
+
+def test_a_scene_without_cameras_is_refused() -> None:
+    scene = bench_scene(16)
+    scene = msgspec.structs.replace(scene, rig=msgspec.structs.replace(scene.rig, cameras=()))
+    with pytest.raises(InvalidInput, match="no camera"):
+        make_problem(small_job(scene=scene), CPU)

@@ -1,0 +1,149 @@
+"""Θ and its texture: mask, padding, bytes; what the mask keeps is kept bit for bit."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from compute_server.bench_scene import bench_scene
+from compute_server.render.geometry import from_mesh
+from compute_server.render.raster_numba import NumbaRasterizer
+from compute_server.render.raster_numpy import NumpyRasterizer
+from compute_server.texture import TextureModel, pad, texel_weights, texture_model
+from shared.errors import InvalidInput
+from shared.scene import Mesh, Scene, UvTexture, VertexTexture
+
+CPU = torch.device("cpu")
+RNG = np.random.default_rng(0)
+
+
+def quad(uv: list[tuple[float, float]], mask: list[float]) -> Mesh:
+    """A unit square of two triangles with the given corner UVs."""
+    triangles = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    return Mesh(
+        name="quad",
+        positions=np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32),
+        triangles=triangles,
+        normals=np.broadcast_to(np.float32([0, 0, 1]), (2, 3, 3)).copy(),
+        uv=np.array(uv, np.float32)[triangles],
+        mask=np.array(mask, np.float32),
+    )
+
+
+def scene(mesh: Mesh, texture: UvTexture | VertexTexture) -> Scene:
+    return msgspec.structs.replace(bench_scene(16), mesh=mesh, texture=texture)
+
+
+def noise(size: int) -> UvTexture:
+    return UvTexture(RNG.integers(0, 256, (size, size, 3), np.uint8))
+
+
+def model(mesh: Mesh, texture: UvTexture | VertexTexture) -> TextureModel:
+    return texture_model(scene(mesh, texture), NumbaRasterizer(), CPU)
+
+
+LOWER_LEFT = [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)]
+WHOLE = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+
+
+def test_row_zero_is_at_the_bottom() -> None:
+    found = model(quad(LOWER_LEFT, [1, 1, 1, 1]), noise(32))
+    changed = found.quantised(1 - found.start.round()).reshape(32, 32, 3) != found.original.reshape(32, 32, 3)
+    assert changed[:16, :16].any(-1).float().mean() > 0.95
+    assert not changed[20:28, 20:28].any()
+
+
+def test_theta_at_its_start_is_the_original_bit_for_bit() -> None:
+    found = model(quad(LOWER_LEFT, [0.3, 1, 0.7, 0]), noise(32))
+    assert torch.equal(found.quantised(found.start), found.original)
+
+
+def test_texels_outside_the_mask_are_bit_identical() -> None:
+    mesh = quad(WHOLE, [1, 0, 0, 0])
+    found = model(mesh, noise(64))
+    changed = found.quantised(1 - found.start)
+    assert found.max_change_outside(changed) == 0
+    weights = texel_weights(from_mesh(mesh), torch.tensor(mesh.mask), NumpyRasterizer(), 64, 64)
+    assert torch.equal(changed[weights == 0], found.original[weights == 0])
+    assert not torch.equal(changed[weights > 0.5], found.original[weights > 0.5])
+
+
+def test_a_change_outside_the_mask_would_be_reported() -> None:
+    found = model(quad(LOWER_LEFT, [1, 1, 1, 1]), noise(32))
+    touched = found.original.clone()
+    touched[24 * 32 + 24] = touched[24 * 32 + 24] ^ 16
+    assert found.max_change_outside(touched) == 16
+
+
+def test_a_soft_weight_moves_its_texel_by_that_share() -> None:
+    found = model(quad(WHOLE, [0.25, 0.25, 0.25, 0.25]), UvTexture(np.full((16, 16, 3), 100, np.uint8)))
+    moved = found.values(found.start + 0.4) - 100 / 255
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.1))
+
+
+def test_texels_beyond_an_island_follow_its_edge() -> None:
+    found = model(quad(LOWER_LEFT, [1, 1, 1, 1]), UvTexture(np.full((64, 64, 3), 128, np.uint8)))
+    theta = torch.rand(found.start.shape, generator=torch.Generator().manual_seed(0))
+    picture = found.quantised(theta).reshape(64, 64, 3)
+    assert torch.equal(picture[:32, 32], picture[:32, 31])
+    assert torch.equal(picture[32, :32], picture[31, :32])
+    assert (picture[40:60, 40:60] == 128).all()
+
+
+def test_padding_takes_the_nearest_texel_and_wraps() -> None:
+    weight = np.full((8, 8), -1.0)
+    weight[3, 0] = 1
+    target, follows = pad(weight, 2)
+    assert set(follows) == {24}
+    diamond = {((3 + dy) * 8 + dx % 8) for dy in range(-2, 3) for dx in range(-2, 3) if 0 < abs(dy) + abs(dx) <= 2}
+    assert set(target) == diamond
+
+
+def test_uvs_that_leave_the_unit_square_wrap() -> None:
+    shifted = [(u + 3, v - 2) for u, v in LOWER_LEFT]
+    plain, moved = (
+        texel_weights(from_mesh(quad(uv, [1, 1, 1, 1])), torch.ones(4), NumbaRasterizer(), 32, 32)
+        for uv in (LOWER_LEFT, shifted)
+    )
+    np.testing.assert_array_equal(plain, moved)
+
+
+def test_where_triangles_share_texels_the_least_weight_holds() -> None:
+    folded = quad(WHOLE, [1, 1, 1, 1])
+    uv = folded.uv.copy()
+    uv[1] = uv[0]
+    folded = msgspec.structs.replace(folded, uv=uv, mask=np.array([1, 1, 1, 0], np.float32))
+    weights = texel_weights(from_mesh(folded), torch.tensor(folded.mask), NumbaRasterizer(), 32, 32)
+    alone = texel_weights(from_mesh(folded), torch.ones(4), NumbaRasterizer(), 32, 32)
+    assert (weights[alone == 1] < 1).mean() > 0.9
+
+
+def test_a_texture_repeated_absurdly_often_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="repeats the texture"):
+        model(quad([(0, 0), (1000, 0), (1000, 1000), (0, 1000)], [1, 1, 1, 1]), noise(16))
+
+
+def test_a_mask_that_no_texel_sees_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="'quad' covers no texel"):
+        model(quad([(0.01, 0.01)] * 4, [1, 1, 1, 1]), noise(16))
+
+
+def test_vertex_colours_are_parameters_of_their_own() -> None:
+    colors = RNG.integers(0, 256, (4, 3), np.uint8)
+    found = model(quad(WHOLE, [1, 0, 0.5, 0]), VertexTexture(colors))
+    assert len(found.start) == 2
+    changed = found.quantised(1 - found.start).numpy()
+    np.testing.assert_array_equal(changed[[1, 3]], colors[[1, 3]])
+    assert (changed[0] != colors[0]).any()
+    written = found.as_texture(torch.tensor(changed))
+    assert isinstance(written, VertexTexture)
+
+
+def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
+    found = model(quad(LOWER_LEFT, [1, 1, 0.5, 0]), noise(32))
+    theta = torch.rand(found.start.shape, generator=torch.Generator().manual_seed(0))
+    exact, written = found.pool(theta, found.linear()), found.pool_of(found.quantised(theta))
+    assert (exact - written).abs().max() < 2.4 / 1.055 * 0.5 / 255 + 1e-6  # half a level times the steepest slope
+

@@ -1,0 +1,157 @@
+"""Random views: reproducible, within their jitter, and light moves with its state."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from compute_server.bench_scene import bench_scene
+from compute_server.views import (
+    MAX_ELEVATION,
+    background,
+    fixed_views,
+    generators,
+    jitter_camera,
+    jitter_lights,
+    random_views,
+)
+from shared.scene import AreaLight, CameraJitter, LightJitter, LightState, PointLight, SunLight, View
+
+RIG = bench_scene(16).rig
+NO_CAMERA_JITTER = CameraJitter(azimuth=0, elevation=0, roll=0, distance=0, zoom=0, shift=0)
+
+
+def take(seed: int, which: int, count: int = 6) -> list[View]:
+    return list(itertools.islice(random_views(RIG, generators(seed)[which], "varied"), count))
+
+
+def same(a: View, b: View) -> bool:
+    return np.array_equal(a.camera.view, b.camera.view) and np.array_equal(a.background, b.background)
+
+
+def eye(view: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(view)[:3, 3]
+
+
+def test_the_same_seed_gives_the_same_views() -> None:
+    assert all(same(a, b) for a, b in zip(take(7, 0), take(7, 0), strict=True))
+
+
+@pytest.mark.parametrize("other", [(8, 0), (7, 1), (7, 2)])
+def test_another_seed_or_purpose_gives_views_of_its_own(other: tuple[int, int]) -> None:
+    assert not any(same(a, b) for a in take(7, 0) for b in take(*other))
+
+
+def test_every_camera_takes_its_turn_before_any_comes_again() -> None:
+    names = [view.camera.name for view in take(1, 0, 2 * len(RIG.cameras))]
+    assert set(names[: len(RIG.cameras)]) == {camera.name for camera in RIG.cameras}
+
+
+def test_no_jitter_leaves_the_camera_where_it_is() -> None:
+    camera = RIG.cameras[3]
+    moved = jitter_camera(camera, RIG.center, NO_CAMERA_JITTER, np.random.default_rng(0))
+    np.testing.assert_allclose(moved.view, camera.view, atol=1e-12)
+    np.testing.assert_allclose(moved.projection, camera.projection, atol=1e-12)
+
+
+def test_a_jittered_camera_keeps_its_distance_and_still_sees_the_centre_in_the_middle() -> None:
+    rng = np.random.default_rng(0)
+    jitter = msgspec.structs.replace(NO_CAMERA_JITTER, azimuth=40, elevation=20, roll=10)
+    for camera in RIG.cameras:
+        moved = jitter_camera(camera, RIG.center, jitter, rng)
+        assert np.linalg.norm(eye(moved.view)) == pytest.approx(np.linalg.norm(eye(camera.view)))
+        center = moved.projection @ moved.view @ np.array([0, 0, 0, 1.0])
+        np.testing.assert_allclose(center[:2] / center[3], 0, atol=1e-9)
+        np.testing.assert_allclose(np.linalg.det(moved.view[:3, :3]), 1)
+
+
+def test_azimuth_and_elevation_stay_within_their_jitter() -> None:
+    rng = np.random.default_rng(3)
+    jitter = msgspec.structs.replace(NO_CAMERA_JITTER, azimuth=15, elevation=5)
+    camera = RIG.cameras[0]
+    start = eye(camera.view)
+    turned, risen = [], []
+    for _ in range(200):
+        now = eye(jitter_camera(camera, RIG.center, jitter, rng).view)
+        turned.append(math.degrees(math.atan2(now[1], now[0]) - math.atan2(start[1], start[0])))
+        risen.append(math.degrees(math.asin(now[2] / 5) - math.asin(start[2] / 5)))
+    assert 13 < max(turned) <= 15 + 1e-9
+    assert -15 - 1e-9 <= min(turned) < -13
+    assert 4 < max(risen) <= 5 + 1e-9
+
+
+def test_no_camera_goes_over_the_pole() -> None:
+    jitter = msgspec.structs.replace(NO_CAMERA_JITTER, elevation=180)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        now = eye(jitter_camera(RIG.cameras[0], RIG.center, jitter, rng).view)
+        assert abs(math.asin(np.clip(now[2] / np.linalg.norm(now), -1, 1))) <= MAX_ELEVATION + 1e-9
+
+
+def test_shift_and_zoom_act_on_the_frame() -> None:
+    rng = np.random.default_rng(1)
+    camera = RIG.cameras[0]
+    moved = jitter_camera(camera, RIG.center, msgspec.structs.replace(NO_CAMERA_JITTER, shift=0.1), rng)
+    center = moved.projection @ moved.view @ np.array([0, 0, 0, 1.0])
+    assert 0 < np.abs(center[:2] / center[3]).max() <= 0.2
+    zoomed = jitter_camera(camera, RIG.center, msgspec.structs.replace(NO_CAMERA_JITTER, zoom=0.5), rng)
+    ratio = zoomed.projection[0, 0] / camera.projection[0, 0]
+    assert ratio == pytest.approx(zoomed.projection[1, 1] / camera.projection[1, 1])
+    assert 1 / 1.5 <= ratio <= 1.5
+
+
+def test_lights_turn_about_the_centre_and_keep_their_height_and_distance() -> None:
+    state = LightState(
+        name="all",
+        lights=(
+            SunLight(power=(1, 1, 1), direction=(0.6, 0, -0.8)),
+            PointLight(power=(10, 10, 10), position=(3, 1, 2)),
+            AreaLight(power=(5, 5, 5), position=(1, -2, 3), axis_x=(1, 0, 0), axis_y=(0, 2, 0)),
+        ),
+        world=(0.5, 0.5, 0.5),
+    )
+    center = (1.0, 1.0, 0.0)
+    sun, point, area = jitter_lights(
+        state, center, LightJitter(azimuth=180, stops=0, tint=0), np.random.default_rng(5)
+    ).lights
+    assert isinstance(sun, SunLight)
+    assert isinstance(point, PointLight)
+    assert isinstance(area, AreaLight)
+    assert sun.direction[2] == pytest.approx(-0.8)
+    assert sun.direction[0] != pytest.approx(0.6, abs=1e-3)
+    assert point.position[2] == pytest.approx(2)
+    assert math.dist(point.position, center) == pytest.approx(math.dist((3, 1, 2), center))
+    assert np.dot(area.axis_x, area.axis_y) == pytest.approx(0)
+    assert area.power == pytest.approx((5, 5, 5))
+
+
+def test_light_strength_stays_within_its_stops_for_lamps_and_world_alike() -> None:
+    rng = np.random.default_rng(2)
+    state = LightState(name="s", lights=(SunLight(power=(1, 1, 1), direction=(0, 0, -1)),), world=(0.5, 0.5, 0.5))
+    gains = []
+    for _ in range(100):
+        moved = jitter_lights(state, (0, 0, 0), LightJitter(azimuth=0, stops=1, tint=0), rng)
+        assert moved.world[0] * 2 == pytest.approx(moved.lights[0].power[0])
+        gains.append(moved.lights[0].power[0])
+    assert 0.5 <= min(gains) < 0.6
+    assert 1.7 < max(gains) <= 2
+
+
+def test_fixed_views_are_the_rig_itself_in_front_of_grey() -> None:
+    views = fixed_views(RIG)
+    assert [view.camera for view in views] == list(RIG.cameras)
+    assert all((view.background == 128).all() for view in views)
+
+
+def test_backgrounds_are_pictures_of_many_kinds() -> None:
+    rng = np.random.default_rng(0)
+    pictures = [background(rng) for _ in range(40)]
+    assert {picture.shape for picture in pictures} == {(112, 112, 3)}
+    assert {picture.dtype for picture in pictures} == {np.dtype(np.uint8)}
+    spread = [float(picture.astype(float).std(axis=(0, 1)).max()) for picture in pictures]
+    assert min(spread) == 0  # flat ones
+    assert max(spread) > 30  # and busy ones
