@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cameras and lights made up around an object, and shared cameras and lights made into Blender objects.
+
+The made-up rigs are pure functions of the object's bounding sphere; reading rigs out of a scene is not done here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from .._shared import scene
+from .lights import vector
+
+CAMERA_JITTER = scene.CameraJitter(azimuth=25.0, elevation=10.0, roll=4.0, distance=0.2, zoom=0.1, shift=0.05)
+LIGHT_JITTER = scene.LightJitter(azimuth=180.0, stops=0.6, tint=0.1)
+
+FIELD_OF_VIEW = math.radians(40.0)
+ELEVATIONS = (5.0, 25.0, 45.0)
+AZIMUTHS = 8
+FILL = 1.0
+"""Diameter of the bounding sphere in frame widths; the object itself fills less of the frame from most sides."""
+LAMP_DISTANCE = 4.0
+"""How far lamps are from the centre, in radii."""
+SENSOR_MM = 36.0
+
+
+def default_cameras(center: scene.Vector, radius: float) -> tuple[scene.Camera, ...]:
+    """24 cameras on three rings around a sphere (metres), each ring turned against the one below."""
+    step = 360.0 / AZIMUTHS
+    directions = [
+        (elevation, step * (column + row / len(ELEVATIONS)))
+        for row, elevation in enumerate(ELEVATIONS)
+        for column in range(AZIMUTHS)
+    ]
+    distance = radius / math.sin(math.atan(math.tan(FIELD_OF_VIEW / 2) * FILL))
+    projection = _perspective(FIELD_OF_VIEW, near=distance / 100, far=distance * 100)
+    return tuple(
+        scene.Camera(
+            name=f"elevation {elevation:g} azimuth {azimuth:g}",
+            view=look_at(_around(center, distance, azimuth, elevation), center),
+            projection=projection,
+        )
+        for elevation, azimuth in directions
+    )
+
+
+def _around(center: scene.Vector, distance: float, azimuth: float, elevation: float) -> np.ndarray:
+    """The point at `distance` from `center` in a direction given in degrees (azimuth 0 is -Y, Blender's front)."""
+    turn, rise = math.radians(azimuth), math.radians(elevation)
+    direction = np.array((math.sin(turn) * math.cos(rise), -math.cos(turn) * math.cos(rise), math.sin(rise)))
+    return np.asarray(center + distance * direction)
+
+
+def look_at(eye: np.ndarray, target: scene.Vector) -> np.ndarray:
+    """The view matrix [4, 4] of a camera at `eye` that looks at `target`, upright."""
+    world = np.eye(4)
+    world[:3, :3] = frame(np.array(target) - eye)
+    world[:3, 3] = eye
+    return np.linalg.inv(world)
+
+
+def frame(forward: np.ndarray) -> np.ndarray:
+    """The rotation [3, 3] whose -Z is `forward` and whose Y is as upright as can be."""
+    back = -forward / np.linalg.norm(forward)
+    up = (0.0, 1.0, 0.0) if abs(back[2]) > 0.9999 else (0.0, 0.0, 1.0)
+    right = np.cross(up, back)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(back, right), back], axis=1)
+
+
+def _perspective(field_of_view: float, *, near: float, far: float) -> np.ndarray:
+    scale = 1.0 / math.tan(field_of_view / 2)
+    depth, offset = -(far + near) / (far - near), -2 * far * near / (far - near)
+    return np.array([[scale, 0, 0, 0], [0, scale, 0, 0], [0, 0, depth, offset], [0, 0, -1, 0]], np.float64)
+
+
+def default_lights(center: scene.Vector, radius: float) -> tuple[scene.LightState, ...]:
+    """Six states around a sphere (metres), each giving a surface that faces it an irradiance of 3 to 4 W/m².
+
+    Under that a surface of albedo 0.8 comes to about 0.8 to 1 of display white. The world's radiance L adds πL.
+    """
+    return (
+        scene.LightState(name="high sun", lights=(_sun(center, 2.2, 35, 60),), world=_grey(0.4, (0.9, 1.0, 1.15))),
+        scene.LightState(name="low sun", lights=(_sun(center, 2.4, -50, 18, WARM),), world=_grey(0.35, (0.9, 1, 1.2))),
+        scene.LightState(
+            name="key and fill",
+            lights=(_area(center, radius, 2.4, -40, 35), _area(center, radius, 1.0, 60, 15)),
+            world=_grey(0.15),
+        ),
+        scene.LightState(name="overcast", world=_grey(1.0)),
+        scene.LightState(
+            name="two lamps",
+            lights=(_point(center, radius, 2.3, -60, 45, WARM), _point(center, radius, 1.3, 80, 25)),
+            world=_grey(0.2),
+        ),
+        scene.LightState(name="spot", lights=(_spot(center, radius, 2.4, 20, 50),), world=_grey(0.35)),
+    )
+
+
+WARM = (1.15, 1.0, 0.8)
+WHITE = (1.0, 1.0, 1.0)
+
+
+def _grey(level: float, tint: scene.Vector = WHITE) -> scene.Vector:
+    return vector(level * np.array(tint))
+
+
+def _sun(center: scene.Vector, irradiance: float, azimuth: float, elevation: float, tint: scene.Vector = WHITE) -> Any:
+    toward = np.array(center) - _around(center, 1.0, azimuth, elevation)
+    return scene.SunLight(power=_grey(irradiance, tint), direction=vector(toward))
+
+
+def _point(
+    center: scene.Vector, radius: float, irradiance: float, azimuth: float, elevation: float, tint: scene.Vector = WHITE
+) -> scene.PointLight:
+    distance = LAMP_DISTANCE * radius
+    power = irradiance * 4 * math.pi * distance**2
+    return scene.PointLight(power=_grey(power, tint), position=vector(_around(center, distance, azimuth, elevation)))
+
+
+def _spot(center: scene.Vector, radius: float, irradiance: float, azimuth: float, elevation: float) -> scene.SpotLight:
+    distance = LAMP_DISTANCE * radius
+    position = _around(center, distance, azimuth, elevation)
+    return scene.SpotLight(
+        power=_grey(irradiance * 4 * math.pi * distance**2),
+        position=vector(position),
+        direction=vector((np.array(center) - position) / distance),
+        angle=math.radians(60.0),  # the sphere takes 29 of them: none of it is in the soft edge
+        blend=0.5,
+    )
+
+
+def _area(center: scene.Vector, radius: float, irradiance: float, azimuth: float, elevation: float) -> scene.AreaLight:
+    distance, edge = LAMP_DISTANCE * radius, 2.0 * radius
+    position = _around(center, distance, azimuth, elevation)
+    axes = frame(np.array(center) - position)
+    return scene.AreaLight(
+        power=_grey(irradiance * math.pi * distance**2),
+        position=vector(position),
+        axis_x=vector(edge * axes[:, 0]),
+        axis_y=vector(edge * axes[:, 1]),
+    )
+
+
+def make_camera(context: Any, camera: scene.Camera, collection: Any) -> bpy.types.Object:
+    """A Blender camera that sees what `camera` sees in a square frame, linked to `collection`."""
+    data = bpy.data.cameras.new(camera.name)
+    data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_MM
+    _set_lens(data, camera.projection)
+    obj = _place(data, camera.name, np.linalg.inv(camera.view), collection)
+    context.view_layer.update()
+    return obj
+
+
+def _set_lens(data: Any, projection: np.ndarray) -> None:
+    """Lens, shift and clipping of a camera from its projection [4, 4]."""
+    depth, offset = projection[2, 2], projection[2, 3]
+    if projection[3, 2] == 0:
+        data.type, data.ortho_scale = "ORTHO", 2.0 / projection[0, 0]
+        data.shift_x, data.shift_y = -projection[0, 3] / 2, -projection[1, 3] / 2
+        data.clip_start, data.clip_end = (offset + 1) / depth, (offset - 1) / depth
+    else:
+        data.type, data.lens = "PERSP", projection[0, 0] * SENSOR_MM / 2
+        data.shift_x, data.shift_y = projection[0, 2] / 2, projection[1, 2] / 2
+        data.clip_start = offset / (depth - 1)
+        data.clip_end = offset / min(depth + 1, -1e-6)  # float32 may hold no far plane at all
+
+
+def make_lights(context: Any, state: scene.LightState, collection: Any) -> list[bpy.types.Object]:
+    """Blender lights for `state`, linked to `collection`, and a new world of its colour for the scene."""
+    objects = [_make_light(light, f"{state.name} {number}", collection) for number, light in enumerate(state.lights)]
+    context.scene.world = _make_world(state)
+    context.view_layer.update()
+    return objects
+
+
+def _make_world(state: scene.LightState) -> bpy.types.World:
+    world = bpy.data.worlds.new(state.name)
+    if bpy.app.version < (5, 0):
+        world.use_nodes = True
+    tree = world.node_tree
+    tree.nodes.clear()
+    background, output = tree.nodes.new("ShaderNodeBackground"), tree.nodes.new("ShaderNodeOutputWorld")
+    tree.links.new(background.outputs["Background"], output.inputs["Surface"])
+    strength, tint = _strength_and_color(state.world)
+    background.inputs["Strength"].default_value = strength
+    background.inputs["Color"].default_value = (*tint, 1.0)
+    return world
+
+
+def _strength_and_color(power: scene.Vector) -> tuple[float, scene.Vector]:
+    """A power as strength × a colour of at most 1."""
+    strength = max(power)
+    return (strength, vector(np.array(power) / strength)) if strength > 0 else (0.0, WHITE)
+
+
+#: Blender's light type for each shared one.
+LIGHT_TYPES = {scene.PointLight: "POINT", scene.SunLight: "SUN", scene.SpotLight: "SPOT", scene.AreaLight: "AREA"}
+
+
+def _make_light(light: scene.Light, name: str, collection: Any) -> bpy.types.Object:
+    data = bpy.data.lights.new(name, LIGHT_TYPES[type(light)])
+    data.energy, data.color = _strength_and_color(light.power)
+    matrix = np.eye(4)
+    if isinstance(light, scene.AreaLight):
+        _shape_area(data, light, matrix)
+    else:  # the shared lights are points: a size would only soften their shadows
+        setattr(data, "angle" if isinstance(light, scene.SunLight) else "shadow_soft_size", 0.0)
+    if isinstance(light, scene.SpotLight):
+        data.spot_size, data.spot_blend = light.angle, light.blend
+    if isinstance(light, scene.SpotLight | scene.SunLight):
+        matrix[:3, :3] = frame(np.array(light.direction))
+    if not isinstance(light, scene.SunLight):
+        matrix[:3, 3] = light.position
+    return _place(data, name, matrix, collection)
+
+
+def _shape_area(data: Any, light: scene.AreaLight, matrix: np.ndarray) -> None:
+    """Size and shape of an area lamp, and the rotation of `matrix`, from the axes of `light`."""
+    axis_x, axis_y = np.array(light.axis_x), np.array(light.axis_y)
+    data.shape = "ELLIPSE" if light.shape == "ellipse" else "RECTANGLE"
+    data.size, data.size_y = np.linalg.norm(axis_x), np.linalg.norm(axis_y)
+    matrix[:3, 0], matrix[:3, 1] = axis_x / data.size, axis_y / data.size_y
+    matrix[:3, 2] = np.cross(matrix[:3, 0], matrix[:3, 1])
+
+
+def _place(data: Any, name: str, matrix: np.ndarray, collection: Any) -> bpy.types.Object:
+    obj = bpy.data.objects.new(name, data)
+    obj.rotation_mode = "QUATERNION"  # Euler angles lose digits near the poles
+    obj.matrix_world = Matrix(matrix.tolist())
+    collection.objects.link(obj)
+    return obj
