@@ -122,17 +122,18 @@ def _wait_for_eof(stop: threading.Event) -> None:
 
 def _models(given: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from .classifiers import available, labels
 
     if given.targets:
         print("\n".join(f"{index:4d}  {label}" for index, label in enumerate(labels())))
         return 0
-    table = Table("model", "size", "weights", "licence", "source")
+    columns = (Column("model", no_wrap=True), "size", Column("weights", overflow="fold"), "licence")
+    table = Table(*columns)
     for spec in sorted(available(), key=lambda spec: (not spec.available, spec.name)):
-        state = "[green]here[/]" if spec.available else f"missing: {Path(spec.weights).name}"
-        table.add_row(spec.name, str(spec.size), state, spec.license, spec.source)
+        state = f"[green]here[/], {spec.source}" if spec.available else f"missing: {spec.weights}"
+        table.add_row(spec.name, str(spec.size), state, spec.license)
     Console().print(table)
     return 0
 

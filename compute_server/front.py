@@ -281,7 +281,8 @@ class WorkerProcess:
         # A file socket in a folder that only this user may enter, where the system has them.
         self.socket.bind(f"ipc://{self._folder}/{self._starts}" if zmq.has("ipc") else "tcp://127.0.0.1:*")
         address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        command = [sys.executable, "-m", "compute_server.worker", address, *self._arguments]
+        parent = ["--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "compute_server.worker", address, *parent, *self._arguments]
         self._process = subprocess.Popen(command, env=worker_environment(), stdin=subprocess.DEVNULL)
 
     def send(self, message: m.Message, request: int = 0) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Scene, Texture, UvTexture, VertexTexture
 
-from .render.color import from_bytes, srgb_decode, to_bytes
+from .render.color import from_bytes, saturate, srgb_decode, to_bytes
 from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
 from .render.sampling import MipLayout, build_pool
@@ -47,7 +47,7 @@ class TextureModel:
     def values(self, theta: Tensor) -> Tensor:
         """The texels ``target`` with the mask applied, ``[L, 3]``: each its original + w · (Θ − Θ₀) of its source."""
         change = self.weight * (theta - self.start)
-        return (from_bytes(self.original[self.target]) + change[self.source]).clamp(0.0, 1.0)
+        return saturate(from_bytes(self.original[self.target]) + change[self.source])
 
     def encoded(self, theta: Tensor) -> Tensor:
         """The whole texture, display-encoded, ``[N, 3]``."""

@@ -33,12 +33,12 @@ ORPHAN_CHECK_MS = 1000
 class Worker:
     """One device, one socket, and the classifiers loaded so far."""
 
-    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str, parent: int) -> None:
         self.device = device
         self._socket = socket
         self._rasterizer = rasterizer
         self._classifiers: dict[str, Classifier] = {}
-        self._parent = os.getppid()
+        self._parent = parent
         self._cancelled: set[str] = set()
 
     def serve(self) -> None:
@@ -227,6 +227,7 @@ def main() -> None:
     """Connect to the front and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the front; we end when it does")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rasterizer", default="auto")
     given = parser.parse_args()
@@ -235,7 +236,7 @@ def main() -> None:
     socket.setsockopt(zmq.LINGER, 1000)
     socket.connect(given.address)
     try:
-        Worker(socket, choose_device(given.device), given.rasterizer).serve()
+        Worker(socket, choose_device(given.device), given.rasterizer, given.parent).serve()
     except KeyboardInterrupt:
         pass  # Ctrl-C in a terminal reaches the whole process group; the front says what there is to say
     finally:

@@ -15,11 +15,19 @@ def srgb_decode(encoded: Tensor) -> Tensor:
 def srgb_encode(linear: Tensor) -> Tensor:
     """Display-encoded sRGB of linear Rec.709, any shape; values outside [0, 1] are clipped.
 
-    This is Blender's Standard view transform. The gradient is zero where it clips.
+    This is Blender's Standard view transform. The gradient is zero where it clips, but not at 0 and 1 themselves.
     """
-    linear = linear.clamp(0.0, 1.0)
     power = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(linear <= 0.0031308, linear * 12.92, power)
+    encoded = torch.where(linear <= 0.0031308, linear * 12.92, power)
+    return torch.where((linear >= 0.0) & (linear <= 1.0), encoded, linear.detach().clamp(0.0, 1.0))
+
+
+def saturate(values: Tensor) -> Tensor:
+    """`values` clipped to [0, 1], with a gradient of one at 0 and 1 themselves.
+
+    ``Tensor.clamp`` has none there in recent torch: a texel that has reached black or white would stay so for ever.
+    """
+    return torch.where((values >= 0.0) & (values <= 1.0), values, values.detach().clamp(0.0, 1.0))
 
 
 def from_bytes(image: Tensor) -> Tensor:

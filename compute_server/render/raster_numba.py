@@ -51,7 +51,7 @@ def _to_clip(positions, matrix):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _edges(a, b, c, edges):  # type: ignore[no-untyped-def]
-    """Rows of `edges` become (∂x, ∂y, constant) of each corner's weight over w in NDC, times the returned |determinant|.
+    """Rows of `edges` become (∂x, ∂y, constant) of each corner's weight over w in NDC, times |det|; returns |det|.
 
     The inverse of the matrix whose rows are the corners' (x, y, w), by cross products, and never divided: so a shared
     edge has the very same numbers with opposite sign in both triangles, and no sample falls between them.

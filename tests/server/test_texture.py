@@ -83,6 +83,15 @@ def test_a_soft_weight_moves_its_texel_by_that_share() -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, 0.1))
 
 
+def test_texels_that_have_reached_black_or_white_can_still_move() -> None:
+    found = model(quad(WHOLE, [1, 1, 1, 1]), UvTexture(np.full((8, 8, 3), 255, np.uint8)))
+    for bound in (0.0, 1.0):
+        theta = torch.full_like(found.start, bound).requires_grad_()
+        found.values(theta).sum().backward()
+        assert theta.grad is not None
+        assert (theta.grad > 0).all()
+
+
 def test_texels_beyond_an_island_follow_its_edge() -> None:
     found = model(quad(LOWER_LEFT, [1, 1, 1, 1]), UvTexture(np.full((64, 64, 3), 128, np.uint8)))
     theta = torch.rand(found.start.shape, generator=torch.Generator().manual_seed(0))

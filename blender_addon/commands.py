@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command: one job from the open scene to files, without a window.
+
+Exit codes: 0 done, 1 unexpected error, 2 wrong input, 3 server, 4 job failed, 5 output, 130 cancelled with Ctrl-C
+(pressed once, the best so far is written; pressed twice, nothing is).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import bpy
+import numpy as np
+
+from . import apply, check, collect, files, local_server, output
+from ._shared import client, errors, messages, presets, scene, targets
+from .progress import Display, Interrupts, quiet
+
+CANCELLED = 130
+UNEXPECTED = 1
+HELLO_S = 5.0
+#: The worker behind a server that has just been started imports torch before it can answer.
+WORKER_START_S = 180.0
+CLASSIFY_S = 300.0
+TICK_S = 0.5
+ANY_TIMM_MODEL = "timm/"
+
+EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
+
+Made = TypeVar("Made")
+
+
+def main(argv: Sequence[str]) -> int:
+    """`blender -b FILE --command assistive …`: works on the scene that is open. Gives the exit code."""
+    return _main(argv, _parser("blender -b SCENE.blend --command assistive", with_scene=False))
+
+
+def main_with_scene(argv: Sequence[str]) -> int:
+    """`python -m blender_addon SCENE …`: opens SCENE first. Gives the exit code."""
+    return _main(argv, _parser("python -m blender_addon", with_scene=True))
+
+
+def _main(argv: Sequence[str], parser: argparse.ArgumentParser) -> int:
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as done:  # argparse has said what there is to say
+        return done.code if isinstance(done.code, int) else 2
+    try:
+        return _optimize(options)
+    except errors.AssistiveError as error:
+        return _complain(str(error), error.exit_code, debug=options.debug)
+    except KeyboardInterrupt:
+        return _complain("Cancelled; nothing was written.", CANCELLED, debug=options.debug)
+    except Exception as error:  # the boundary: a user gets a sentence, whatever happened
+        said = f"{type(error).__name__}: {error}".rstrip(".")
+        return _complain(f"{said}. Run again with --debug for details.", UNEXPECTED, debug=options.debug)
+
+
+def _complain(sentence: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _parser(program: str, *, with_scene: bool) -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog=program, description="Assistive Signals for Blender.", epilog=EXIT_CODES, formatter_class=layout
+    )
+    if with_scene:
+        parser.add_argument("scene", metavar="SCENE", help=".blend, .obj, .ply, .stl, .glb, .fbx, or sample:NAME")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    text = "optimise the texture of an object so that classifiers recognise it"
+    optimize = commands.add_parser("optimize", help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
+    if not with_scene:
+        optimize.set_defaults(scene=None)
+    _object_arguments(optimize)
+    _setting_arguments(optimize)
+    _run_arguments(optimize)
+    return parser
+
+
+def _object_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--object", metavar="NAME", help="the mesh object (default: the active or only one)")
+    parser.add_argument("--mask", metavar="GROUP", help="vertex group: where the texture may change (default: all)")
+    parser.add_argument("--texture", choices=("uv", "vertex"), default="uv", help="an image, or vertex colours")
+    parser.add_argument("--texture-size", type=_positive, metavar="TEXELS", help="edge (default: the object's own)")
+    parser.add_argument("--init", default="own", metavar="COLOR", help='start from "own" (default) or "#RRGGBB"')
+
+
+def _setting_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", required=True, help="label, class index, set (cars), or several joined by |")
+    parser.add_argument("--preset", choices=tuple(presets.PRESETS), default="standard", help="how much work is done")
+    parser.add_argument("--models", type=_names, metavar="A,B", help="classifiers to train on")
+    parser.add_argument("--held-out-models", type=_names, metavar="C,D", help="classifiers to only measure with")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--views", type=int, help="views in each step")
+    parser.add_argument("--alpha", type=float, help="step size, of the display-encoded range 0 to 1")
+    parser.add_argument("--epsilon", type=float, help="greatest change of any texel, in the same unit (default: any)")
+    parser.add_argument("--stepper", choices=("sign", "momentum", "adam"))
+    parser.add_argument("--seed", type=int)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", default="auto", help="auto (default: one for this run), or tcp://HOST:PORT")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
+    parser.add_argument("--no-check", action="store_true", help="leave out the renders in Cycles")
+    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("name at least one classifier")
+    return names
+
+
+def _settings(options: argparse.Namespace) -> messages.Settings:
+    names = ("models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed")
+    return presets.settings(options.target, options.preset, **{name: getattr(options, name) for name in names})
+
+
+# --- the job ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one run share. `alive` raises when the server is known to be gone."""
+
+    options: argparse.Namespace
+    settings: messages.Settings
+    display: Display
+    interrupts: Interrupts
+    client: client.Client
+    alive: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What came after the job: the check in Cycles, the contact sheet, and what kept one of them from being made."""
+
+    check: output.Check | None
+    sheet: bytes | None
+    trouble: errors.AssistiveError | None
+
+
+def _optimize(options: argparse.Namespace) -> int:
+    display = Display()
+    with Interrupts(lambda: display.say("Cancelling; press Ctrl-C again to drop everything.")) as interrupts:
+        with _quiet(options), contextlib.closing(display):
+            report, code, trouble = _run_job(options, display, interrupts)
+        print(output.summary(report, options.out), flush=True)
+        if trouble is not None:
+            raise trouble
+        return code
+
+
+def _run_job(
+    options: argparse.Namespace, display: Display, interrupts: Interrupts
+) -> tuple[dict[str, object], int, errors.AssistiveError | None]:
+    """The whole way, from options to files: the report, the exit code, and trouble that cost the check only."""
+    output.check_destination(options.out)
+    settings = _settings(options)
+    if options.scene is not None:
+        files.open_scene(options.scene)
+    obj = _find_object(options.object)
+    with _connected(options, display) as (server, alive):
+        run = _Run(options, settings, display, interrupts, server, alive)
+        _check_names(run)
+        collected, collect_s = _collect(run, obj)
+        result = _do_job(run, messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings))
+        findings = _apply_and_check(run, obj, collected, result)
+    code = CANCELLED if interrupts.asked else 0
+    report = output.report(
+        result,
+        settings,
+        object_name=obj.name,
+        check=findings.check,
+        collect_s=collect_s,
+        own_rig=collected.own_rig,
+    )
+    output.write(options.out, output.contents(result, report, findings.check, findings.sheet))
+    return report, code, findings.trouble
+
+
+@contextlib.contextmanager
+def _quiet(options: argparse.Namespace) -> Iterator[None]:
+    if options.debug:
+        yield
+        return
+    with quiet():
+        yield
+
+
+def _find_object(name: str | None) -> bpy.types.Object:
+    obj = collect.find_object(bpy.context, name)
+    if obj.mode != "OBJECT":  # a file can be saved in Edit Mode, where colours and materials cannot be written
+        with bpy.context.temp_override(active_object=obj, object=obj):
+            bpy.ops.object.mode_set(mode="OBJECT")
+    return obj
+
+
+@contextlib.contextmanager
+def _connected(options: argparse.Namespace, display: Display) -> Iterator[tuple[client.Client, Callable[[], None]]]:
+    """A client of the server that is to be used, and a check that the server is still there."""
+    if options.server != "auto":
+        with client.Client(options.server) as server:
+            server.hello(timeout_s=HELLO_S)
+            yield server, lambda: None
+        return
+    display.say("Starting a local server.")
+    with (
+        local_server.LocalServer(device=options.device, verbose=options.debug) as process,
+        client.Client(process.address) as server,
+    ):
+        server.hello()
+        yield server, process.check_alive
+
+
+def _check_names(run: _Run) -> None:
+    """Raise :class:`InvalidInput` for a target or classifier that the server does not know, before any work is done."""
+    labels = run.client.request(messages.ListTargets(), messages.Targets, timeout_s=WORKER_START_S).labels
+    targets.resolve(run.settings.target, labels)
+    listed = run.client.request(messages.ListModels(), messages.Models, timeout_s=WORKER_START_S).models
+    known = [info.name for info in listed]
+    for name in (*run.settings.models, *run.settings.held_out_models):
+        if name not in known and not name.startswith(ANY_TIMM_MODEL):  # the server lists but a few of timm's
+            raise _unknown_model(name, known)
+
+
+def _unknown_model(name: str, known: Sequence[str]) -> errors.UnknownModel:
+    nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "`assistive-server models` lists them all."
+    return errors.UnknownModel(f"No classifier is called {name!r}.", hint=hint)
+
+
+def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float]:
+    began = time.perf_counter()
+    options = run.options
+    collected = collect.collect(
+        bpy.context,
+        obj,
+        mask=options.mask,
+        texture=options.texture,
+        texture_size=options.texture_size,
+        init=options.init,
+    )
+    return collected, time.perf_counter() - began
+
+
+def _do_job(run: _Run, job: messages.Job) -> messages.Result:
+    """Submit `job` and wait for its result. The first Ctrl-C asks the server to end it and give the best so far."""
+    run.interrupts.graceful = True
+    run.client.submit(job)
+    asked = False
+    for event in run.client.events(job.id, tick_s=TICK_S):
+        if run.interrupts.asked and not asked:
+            run.client.cancel(job.id)
+            asked = True
+        if isinstance(event, messages.Ended):
+            run.display.close()
+            return client.outcome(event)
+        if event is not None:
+            run.display.event(event)
+        else:
+            run.alive()
+    raise AssertionError("events() ends only with Ended")
+
+
+# --- after the job ----------------------------------------------------------------------------------------------------
+
+
+class _CheckStopped(Exception):
+    """Ctrl-C during the check: it is left out, the result is kept."""
+
+
+def _apply_and_check(
+    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result
+) -> _Findings:
+    """Put the result on `obj`. Whatever goes wrong with the check of it, the result is kept."""
+    wanted = not run.options.no_check and not run.interrupts.asked and bool(result.check_views)
+    began = time.perf_counter()
+    found, sheet = None, None
+    before, trouble = _attempt(lambda: _render_before(run, obj, collected, result)) if wanted else (None, None)
+    _apply(obj, collected, result.texture, result)
+    if before is not None:
+        found, trouble = _attempt(lambda: _judge(run, before, _render(run, obj, result, "after"), result, began))
+    if trouble is None:
+        sheet, trouble = _attempt(lambda: _draw_sheet(run, result, found))
+    return _Findings(found, sheet, trouble)
+
+
+def _attempt(work: Callable[[], Made]) -> tuple[Made | None, errors.AssistiveError | None]:
+    """What `work` makes, or why it could not; nothing of both after Ctrl-C."""
+    try:
+        return work(), None
+    except _CheckStopped:
+        return None, None
+    except errors.AssistiveError as error:
+        return None, error
+    except RuntimeError as error:  # what Blender's operators raise
+        return None, errors.AssistiveError(f"The check in Cycles failed: {str(error).strip()}")
+
+
+def _apply(
+    obj: bpy.types.Object, collected: collect.Collected, texture: scene.Texture, result: messages.Result | None
+) -> None:
+    """Put `texture` on `obj`: the one that `result` brought, or the one it all began with."""
+    png = result.texture_png.tobytes() if result is not None and result.texture_png is not None else None
+    name = result.target.name if result is not None else "before"
+    apply.apply_texture(bpy.context, obj, texture=texture, png=png, uv_map=collected.uv_map, name=name)
+
+
+def _render_before(
+    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result
+) -> np.ndarray:
+    """Pictures of the texture that the job began with, by the same way as those of its result."""
+    _apply(obj, collected, collected.scene.texture, None)
+    try:
+        return _render(run, obj, result, "before")
+    finally:
+        apply.restore_original(obj, discard=True)
+
+
+def _render(run: _Run, obj: bpy.types.Object, result: messages.Result, what: str) -> np.ndarray:
+    views = result.check_views
+
+    def rendered(count: int) -> None:
+        run.display.count(f"rendering in Cycles, {what}:", count, len(views))
+        if run.interrupts.asked:
+            raise _CheckStopped
+
+    size = result.pictures_after.shape[1]
+    try:
+        return check.render_views(
+            bpy.context, obj, views, size=size, samples=run.options.check_samples, on_view=rendered
+        )
+    finally:
+        run.display.close()
+
+
+def _judge(run: _Run, before: np.ndarray, after: np.ndarray, result: messages.Result, began: float) -> output.Check:
+    """What each classifier of the job says of the pictures."""
+
+    def ask(pictures: np.ndarray, model: str) -> tuple[messages.Verdict, ...]:
+        run.alive()
+        request = messages.Classify(pictures=pictures, model=model, target=run.settings.target)
+        return run.client.request(request, messages.Classified, timeout_s=CLASSIFY_S).verdicts
+
+    verdicts = {model: (ask(before, model), ask(after, model)) for model in result.models}
+    return output.Check(before, after, verdicts, time.perf_counter() - began)
+
+
+def _draw_sheet(run: _Run, result: messages.Result, found: output.Check | None) -> bytes | None:
+    before, after = (found.before, found.after) if found else (result.pictures_before, result.pictures_after)
+    if len(after) == 0:
+        return None
+    request = messages.DrawSheet(before=before, after=after, model=run.settings.models[0], target=run.settings.target)
+    return run.client.request(request, messages.Sheet, timeout_s=CLASSIFY_S).png.tobytes()

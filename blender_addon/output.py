@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job leaves in its folder: the report, the pictures, the Blender file. Everything or nothing is written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import msgspec
+import numpy as np
+
+from . import apply, png
+from ._shared import errors, messages, scene, version
+
+SCHEMA = 1
+PARTIAL = ".partial-"
+#: More bytes than the block that ends a .blend has, and fewer than the one before it.
+LAST_BLOCK = 40
+
+Content = bytes | Callable[[Path], None]
+"""A file's bytes, or what writes it to a path."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The check in Cycles: pictures [K, H, W, 3] uint8 before and after, and what each classifier says of them."""
+
+    before: np.ndarray
+    after: np.ndarray
+    verdicts: Mapping[str, tuple[Sequence[messages.Verdict], Sequence[messages.Verdict]]]
+    seconds: float
+
+
+# --- report -----------------------------------------------------------------------------------------------------------
+
+
+def report(
+    result: messages.Result,
+    settings: messages.Settings,
+    *,
+    object_name: str,
+    check: Check | None,
+    collect_s: float,
+    own_rig: bool,
+) -> dict[str, Any]:
+    """All there is to know of a job, as plain data for `report.json`."""
+    timing = msgspec.to_builtins(result.timing)
+    return {
+        "schema": SCHEMA,
+        "object": object_name,
+        "target": msgspec.to_builtins(result.target),
+        "outcome": result.outcome,
+        "steps": result.steps,
+        "settings": msgspec.to_builtins(settings),
+        "seed": settings.seed,
+        "own_rig": own_rig,
+        "device": result.device,
+        "versions": {"addon": version.VERSION, "blender": bpy.app.version_string, **result.versions},
+        "texture": _texture(result.texture),
+        "models": {name: _model(name, figures, check) for name, figures in result.models.items()},
+        "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
+        "timing": {"collect_s": collect_s, **timing, "check_s": check.seconds if check else None},
+    }
+
+
+def _texture(texture: scene.Texture) -> dict[str, Any]:
+    if isinstance(texture, scene.UvTexture):
+        height, width, _ = texture.image.shape
+        return {"kind": "uv", "file": "texture.png", "size": [width, height]}
+    note = f"The colours are the attribute {apply.ATTRIBUTE} of the object in result.blend."
+    return {"kind": "vertex", "file": None, "vertices": len(texture.colors), "note": note}
+
+
+def _model(name: str, figures: messages.ModelFigures, check: Check | None) -> dict[str, Any]:
+    return {
+        "trained": figures.trained,
+        "train": msgspec.to_builtins(figures.train),
+        "held_out": {**msgspec.to_builtins(figures.held_out), "views": figures.held_out_views},
+        "cycles": _cycles(figures, check.verdicts[name]) if check is not None else None,
+    }
+
+
+def _cycles(
+    figures: messages.ModelFigures, verdicts: tuple[Sequence[messages.Verdict], Sequence[messages.Verdict]]
+) -> dict[str, Any]:
+    before, after = verdicts
+    gaps = [abs(server - cycles.confidence) for server, cycles in zip(figures.check_confidence, after, strict=True)]
+    return {
+        "before": msgspec.to_builtins(stats(before)),
+        "after": msgspec.to_builtins(stats(after)),
+        "views": len(after),
+        "mean_gap": sum(gaps) / len(gaps),
+    }
+
+
+def stats(verdicts: Sequence[messages.Verdict]) -> messages.Stats:
+    """Mean confidence, share of right top-1 and least confidence of at least one verdict."""
+    confidence = [verdict.confidence for verdict in verdicts]
+    return messages.Stats(
+        mean=sum(confidence) / len(confidence),
+        top1=sum(verdict.right for verdict in verdicts) / len(verdicts),
+        min=min(confidence),
+    )
+
+
+# --- summary ----------------------------------------------------------------------------------------------------------
+
+ENDS = {"finished": "", "early": " (ended early: good enough)", "cancelled": " (cancelled: the best so far)"}
+
+
+def summary(report: Mapping[str, Any], out: Path) -> str:
+    """`report` in words, for the terminal."""
+    timing = report["timing"]
+    lines = [
+        f"{report['object']}, to be seen as {report['target']['name']!r}: {report['steps']} steps on "
+        f"{report['device']} in {timing['optimise_s']:.0f} s{ENDS[report['outcome']]}.",
+        "",
+        f"{'Mean confidence in the target, share of views recognised':<58}{'before':>14}{'after':>17}",
+    ]
+    for name, figures in report["models"].items():
+        lines.append(name if figures["trained"] else f"{name} (not trained on)")
+        lines += _rows(figures)
+    mask = report["mask"]
+    lines += [
+        "",
+        f"Free to change was {mask['coverage']:.0%} of the used texture; {_outside(mask['max_change_outside'])}.",
+        f"Written to {out}:",
+        *(f"  {name:<17}{what}" for name, what in _written(report)),
+    ]
+    return "\n".join(lines)
+
+
+def _outside(change: int) -> str:
+    return f"the rest changed by up to {change} of 255" if change else "the rest is bit-identical"
+
+
+def _rows(figures: Mapping[str, Any]) -> list[str]:
+    rows = [("views like those trained on", figures["train"])] if figures["trained"] else []
+    rows.append((f"{figures['held_out']['views']} views never trained on", figures["held_out"]))
+    if figures["cycles"] is not None:
+        rows.append((f"{figures['cycles']['views']} of those, rendered in Cycles", figures["cycles"]))
+    return [f"  {what:<52}{_cell(row['before']):>18}{_cell(row['after']):>17}" for what, row in rows]
+
+
+def _cell(figures: Mapping[str, float]) -> str:
+    return f"{figures['mean']:.3f}  {figures['top1']:>4.0%}"
+
+
+def _written(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pictures = "as Cycles renders them" if report["timing"]["check_s"] is not None else "as the server renders them"
+    files = [
+        ("result.blend", "the scene with the new material; the input file is as it was"),
+        ("views.png", "before and after, with what the classifier says"),
+        ("before/, after/", f"the views, {pictures}"),
+        ("report.json", "all figures and settings"),
+    ]
+    return [("texture.png", "the texture"), *files] if report["texture"]["kind"] == "uv" else files
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def contents(
+    result: messages.Result, report: Mapping[str, Any], check: Check | None, sheet: bytes | None
+) -> dict[str, Content]:
+    """The files of a job by their names in its folder."""
+    files: dict[str, Content] = {}
+    if result.texture_png is not None:
+        files["texture.png"] = result.texture_png.tobytes()
+    before, after = (check.before, check.after) if check else (result.pictures_before, result.pictures_after)
+    for folder, pictures in (("before", before), ("after", after)):
+        files |= {f"{folder}/{number:02}.png": png.encode(picture) for number, picture in enumerate(pictures)}
+    if sheet is not None:
+        files["views.png"] = sheet
+    files["result.blend"] = save_blend
+    files["report.json"] = (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
+    return files
+
+
+def save_blend(path: Path) -> None:
+    """Save a copy of the open file with its images inside; the open file keeps its own path."""
+    for image in bpy.data.images:
+        _pack(image)
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False, compress=False)
+    except RuntimeError as error:
+        raise OSError(f"Blender cannot save a file ({_reason(error)})") from error
+    if not _is_whole(path):
+        raise OSError("Blender cannot save a whole file; is the disk full?")
+
+
+def _reason(error: RuntimeError) -> str:
+    return str(error).strip().removeprefix("Error: ").rstrip(".")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a .blend has its end. Blender 5.0 reports success for what a full disk has cut off."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LAST_BLOCK))
+        return b"ENDB" in file.read()
+
+
+def _pack(image: bpy.types.Image) -> None:
+    on_disk = image.source in {"FILE", "TILED"} and image.packed_file is None and image.library is None
+    if on_disk and Path(bpy.path.abspath(image.filepath)).is_file():
+        image.pack()
+
+
+def check_destination(out: Path) -> None:
+    """Raise :class:`OutputFailed` when nothing could be written to `out`. Leaves no trace."""
+    existing = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise errors.OutputFailed(f"{existing} is a file, not a folder.", hint="Give --out another folder.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise _failed(out, error) from error
+
+
+def write(out: Path, files: Mapping[str, Content]) -> None:
+    """Write `files` into folder `out`: all under temporary names first, then each moved into its place.
+
+    They are written where they will be (not in another folder), as a .blend refers to its libraries by relative paths,
+    and as `out` may be a file system of its own. What an earlier run left and this one has not is removed.
+    Raises :class:`OutputFailed`, and then leaves no file behind.
+    """
+    made: list[Path] = []
+    partial = {_partial(out / name): out / name for name in files}
+    try:
+        for folder in sorted({path.parent for path in partial}):
+            made += _make_folder(folder)
+        for path, content in zip(partial, files.values(), strict=True):
+            _write_one(path, content)
+        for path, final in partial.items():
+            path.replace(final)
+        _remove_stale(out, set(files))
+    except OSError as error:
+        raise _failed(out, error) from error
+    finally:
+        _clean_up(partial, made)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(PARTIAL + path.name)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def _write_one(path: Path, content: Content) -> None:
+    if callable(content):
+        content(path)
+        return
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # some file systems tell only now that the disk is full
+
+
+def _clean_up(partial: Mapping[Path, Path], made: Sequence[Path]) -> None:
+    """Remove what is still under a temporary name, and folders made for nothing."""
+    for path in partial:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    for folder in reversed(made):
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
+
+
+def _remove_stale(out: Path, names: set[str]) -> None:
+    """Remove results of an earlier run that this one has no counterpart of."""
+    candidates = [out / "texture.png", out / "views.png", *out.glob("before/[0-9]*.png"), *out.glob("after/[0-9]*.png")]
+    for path in candidates:
+        if path.relative_to(out).as_posix() not in names:
+            path.unlink(missing_ok=True)
+
+
+def _failed(out: Path, error: OSError) -> errors.OutputFailed:
+    reason = error.strerror or str(error)
+    return errors.OutputFailed(f"Nothing can be written to {out}: {reason}.", hint="Check its disk and permissions.")

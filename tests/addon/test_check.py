@@ -1,0 +1,164 @@
+"""Cycles sees what the view says, and the artist's file is as before afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon import check
+from blender_addon._shared import scene
+from blender_addon.collect import color, rigs
+
+SIZE = 32
+GREY = np.full((2, 2, 3), 128, dtype=np.uint8)
+SUN = scene.LightState(name="sun", lights=(scene.SunLight(power=(2.0, 2.0, 2.0), direction=(0.0, 0.0, -1.0)),))
+OVERCAST = scene.LightState(name="overcast", world=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def _empty_scene(context: Any) -> None:
+    """Every test starts from an empty file."""
+
+
+def plane(*, size: float = 2.0) -> Any:
+    bpy.ops.mesh.primitive_plane_add(size=size)
+    material = bpy.data.materials.new("Matte")
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    shader = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    shader.inputs["Base Color"].default_value = (0.5, 0.5, 0.5, 1.0)
+    shader.inputs["Specular IOR Level"].default_value = 0.0
+    shader.inputs["Roughness"].default_value = 1.0
+    bpy.context.object.data.materials.append(material)
+    return bpy.context.object
+
+
+def from_above(lights: scene.LightState = SUN, background: np.ndarray = GREY) -> scene.View:
+    """The plane fills the middle half of the frame."""
+    camera = scene.Camera(
+        name="above",
+        view=rigs.look_at(np.array((0.0, 0.0, 10.0)), (0.0, 0.0, 0.0)),
+        projection=np.array([[5, 0, 0, 0], [0, 5, 0, 0], [0, 0, -1.02, -0.2], [0, 0, -1, 0]], dtype=np.float64),
+    )
+    return scene.View(camera=camera, lights=lights, background=background)
+
+
+def render(obj: Any, *views: scene.View, **options: Any) -> np.ndarray:
+    return check.render_views(bpy.context, obj, views, size=SIZE, samples=4, **options)
+
+
+def encoded(linear: float) -> int:
+    return int(color.to_bytes(color.encode(np.array(linear, np.float32))))
+
+
+def datablocks() -> dict[str, set[str]]:
+    kinds = ("scenes", "objects", "meshes", "cameras", "lights", "worlds", "images", "materials", "collections")
+    return {kind: {item.name for item in getattr(bpy.data, kind)} for kind in kinds}
+
+
+def test_a_lit_plane_has_the_radiance_of_lambert() -> None:
+    picture = render(plane(), from_above())[0]
+    middle = picture[SIZE // 2 - 4 : SIZE // 2 + 4, SIZE // 2 - 4 : SIZE // 2 + 4]
+    assert np.abs(middle.astype(int) - encoded(0.5 * 2.0 / np.pi)).max() <= 1
+
+
+def test_the_world_lights_evenly_and_is_not_seen() -> None:
+    picture = render(plane(), from_above(OVERCAST))[0]
+    assert abs(int(picture[SIZE // 2, SIZE // 2, 0]) - encoded(0.25)) <= 2
+    assert (picture[0] == 128).all()
+
+
+def test_the_background_is_stretched_with_its_top_row_at_the_top() -> None:
+    background = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    background[0, :, 0] = 250
+    background[:, -1, 2] = 240
+    picture = render(plane(), from_above(background=background))[0]
+    assert (picture[0, :-1] == (250, 0, 0)).all()
+    assert (picture[1:, -1] == (0, 0, 240)).all()
+
+
+def test_the_top_of_the_picture_is_the_top_of_the_camera() -> None:
+    obj = plane()
+    obj.location = (0.0, 1.5, 0.0)
+    picture = render(obj, from_above())[0]
+    assert (picture[-4:] == 128).all()
+    assert (picture[4, SIZE // 2] != 128).any()
+
+
+def test_an_edge_is_mixed_in_linear_light() -> None:
+    rgba = np.zeros((1, 1, 4), dtype=np.float32)
+    rgba[0, 0] = (0.5, 0.5, 0.5, 0.5)
+    black = np.zeros((1, 1, 3), dtype=np.uint8)
+    assert check.over_background(rgba, black)[0, 0].tolist() == [188, 188, 188]
+
+
+@pytest.mark.parametrize("source", [8, 64])
+def test_backgrounds_are_stretched_as_the_server_does_it(source: int) -> None:
+    torch = pytest.importorskip("torch")
+    picture = np.random.default_rng(0).random((source, source + 3, 3), dtype=np.float32)
+    planes = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    wanted = torch.nn.functional.interpolate(planes, (SIZE, SIZE), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    assert np.allclose(check._stretched(picture, SIZE, SIZE), wanted.numpy(), atol=1e-5)
+
+
+def test_the_same_views_give_the_same_pictures() -> None:
+    obj = plane()
+    assert np.array_equal(render(obj, from_above(OVERCAST)), render(obj, from_above(OVERCAST)))
+
+
+def test_every_view_is_in_its_own_light_and_reported() -> None:
+    done: list[int] = []
+    pictures = render(plane(), from_above(SUN), from_above(OVERCAST), on_view=done.append)
+    assert done == [1, 2]
+    assert pictures.shape == (2, SIZE, SIZE, 3)
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_no_views_give_no_pictures() -> None:
+    assert render(plane()).shape == (0, SIZE, SIZE, 3)
+
+
+def test_an_object_hidden_in_renders_is_seen_and_stays_hidden() -> None:
+    obj = plane()
+    obj.hide_render = True
+    assert (render(obj, from_above())[0, SIZE // 2, SIZE // 2] != 128).all()
+    assert obj.hide_render
+
+
+def test_other_objects_of_the_file_are_not_seen() -> None:
+    obj = plane()
+    bpy.ops.mesh.primitive_cube_add(location=(0.0, 0.0, 3.0))
+    with_cube = render(obj, from_above())
+    bpy.data.objects.remove(bpy.context.object)
+    assert np.array_equal(with_cube, render(obj, from_above()))
+
+
+def test_the_file_is_as_before() -> None:
+    obj = plane()
+    before, current = datablocks(), bpy.context.scene
+    render(obj, from_above(), from_above(OVERCAST))
+    assert datablocks() == before
+    assert bpy.context.scene == current
+    assert bpy.context.scene.world is None
+    assert list(obj.users_scene) == [current]
+
+
+def test_the_file_is_as_before_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    obj = plane()
+    before = datablocks()
+    monkeypatch.setattr(rigs, "make_lights", _half_done(rigs.make_lights))
+    with pytest.raises(RuntimeError, match="half-way"):
+        render(obj, from_above())
+    assert datablocks() == before
+
+
+def _half_done(make: Callable[..., Any]) -> Callable[..., Any]:
+    def failing(*arguments: Any) -> Any:
+        make(*arguments)
+        raise RuntimeError("half-way")
+
+    return failing

@@ -1,0 +1,365 @@
+"""The command as a user meets it: a job goes the whole way, and what is wrong with its input is said in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+
+import blender_addon
+from blender_addon import apply, check, collect, commands, files, progress
+from blender_addon._shared import client, messages, presets
+
+FAST = ("--preset", "draft", "--views", "2", "--texture-size", "64")
+QUICK = (*FAST, "--steps", "2", "--no-check")
+
+
+@pytest.fixture(scope="module")
+def cube_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .blend with a painted box, its masks, a lamp, and a mesh without faces."""
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    bpy.ops.mesh.primitive_cube_add()
+    box = bpy.context.object
+    box.name = "Box"
+    top = [vertex.index for vertex in box.data.vertices if vertex.co.z > 0]
+    box.vertex_groups.new(name="top").add(top, 1.0, "REPLACE")
+    box.vertex_groups.new(name="nothing")
+    box.data.materials.append(bpy.data.materials.new("Paint"))
+    for name, data in (("Lamp", bpy.data.lights.new("Lamp", "SUN")), ("Bare", bpy.data.meshes.new("Bare"))):
+        bpy.context.scene.collection.objects.link(bpy.data.objects.new(name, data))
+    path = tmp_path_factory.mktemp("scene") / "box.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "results" / "out"
+
+
+def optimize(source: Path | str, address: str, out: Path, *options: str) -> int:
+    """The exit code of a quick job on the box; later options win."""
+    given = ["--object", "Box", "--target", "coffee mug", "--server", address, "--out", str(out), *QUICK, *options]
+    return commands.main_with_scene([str(source), "optimize", *given])
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+# --- the whole way ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(cube_file: Path, server_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a masked job that went the whole way, check in Cycles included."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    options = [
+        *FAST,
+        "--steps",
+        "2",
+        "--check-samples",
+        "1",
+        "--mask",
+        "top",
+        "--held-out-models",
+        "efficientnet_lite1",
+    ]
+    given = ["--object", "Box", "--target", "504", "--server", server_address, "--out", str(out), *options]
+    before = cube_file.read_bytes()
+    assert commands.main_with_scene([str(cube_file), "optimize", *given]) == 0
+    assert cube_file.read_bytes() == before, "the input file was touched"
+    return out
+
+
+def test_everything_promised_is_there(finished: Path) -> None:
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    pictures = {f"{folder}/{number:02}.png" for folder in ("before", "after") for number in range(8)}
+    assert names == {"texture.png", "result.blend", "views.png", "report.json"} | pictures
+
+
+def test_trained_and_held_out_classifiers_are_reported_in_both_renderers(finished: Path) -> None:
+    models = report_of(finished)["models"]
+    assert (models["efficientnet_lite0"]["trained"], models["efficientnet_lite1"]["trained"]) == (True, False)
+    for figures in models.values():
+        assert figures["held_out"]["views"] == 32
+        assert figures["cycles"]["views"] == 8
+        assert 0 <= figures["cycles"]["mean_gap"] <= 1
+
+
+def test_what_is_outside_the_mask_is_bit_identical(finished: Path) -> None:
+    mask = report_of(finished)["mask"]
+    assert 0 < mask["coverage"] < 1
+    assert mask["max_change_outside"] == 0
+
+
+def test_the_blend_holds_the_written_texture_and_the_original(finished: Path) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(finished / "result.blend"))
+    box = bpy.data.objects["Box"]
+    material = box.material_slots[0].material
+    image = next(node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE")
+    assert bytes(image.packed_file.data) == (finished / "texture.png").read_bytes()
+    assert image.name == "coffee mug"
+    assert apply.restore_original(box)
+    assert box.material_slots[0].material.name == "Paint"
+
+
+def test_nothing_of_the_check_is_left_in_the_blend(finished: Path) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(finished / "result.blend"))
+    assert {obj.name for obj in bpy.data.objects} == {"Box", "Lamp", "Bare"}
+    assert len(bpy.data.scenes) == 1
+    assert {material.name for material in bpy.data.materials} == {"Paint", "Paint coffee mug"}
+    assert {image.name for image in bpy.data.images if image.type != "RENDER_RESULT"} == {"coffee mug"}
+
+
+def test_zero_steps_leave_the_texture_as_it_was(cube_file: Path, server_address: str, out: Path) -> None:
+    assert optimize(cube_file, server_address, out, "--steps", "0", "--init", "#336699") == 0
+    bpy.ops.wm.open_mainfile(filepath=str(out / "result.blend"))
+    values = np.empty(64 * 64 * 4, dtype=np.float32)
+    bpy.data.images["coffee mug"].pixels.foreach_get(values)
+    assert (np.rint(values.reshape(-1, 4)[:, :3] * 255) == (0x33, 0x66, 0x99)).all()
+    assert report_of(out)["outcome"] == "finished"
+
+
+def test_vertex_colours_come_back_as_an_attribute(cube_file: Path, server_address: str, out: Path) -> None:
+    assert optimize(cube_file, server_address, out, "--texture", "vertex") == 0
+    assert not (out / "texture.png").exists()
+    bpy.ops.wm.open_mainfile(filepath=str(out / "result.blend"))
+    assert apply.ATTRIBUTE in bpy.data.objects["Box"].data.color_attributes
+
+
+def test_the_summary_is_all_there_is_on_standard_output(
+    cube_file: Path, server_address: str, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert optimize(cube_file, server_address, out) == 0
+    said = capfd.readouterr()
+    assert said.out.startswith("Box, to be seen as 'coffee mug': 2 steps on cpu")
+    assert said.out.rstrip().endswith("all figures and settings")
+    assert "step 2/2 (100%)" in said.err
+
+
+def test_cycles_and_server_draw_the_same_where_nothing_is_in_the_shade(server_address: str, context: Any) -> None:
+    bpy.ops.mesh.primitive_plane_add(rotation=(1.2, 0.0, 0.0))
+    collected = collect.collect(context, context.object, mask=None, init="#808080")
+    settings = presets.settings("cup", "draft", steps=0, views=1, held_out_views=3, check_views=3)
+    with client.Client(server_address) as server:
+        server.submit(messages.Job(id="plane", scene=collected.scene, settings=settings))
+        result = server.wait("plane")
+    apply.apply_texture(
+        context, context.object, texture=result.texture, png=None, uv_map=collected.uv_map, name="plane"
+    )
+    pictures = check.render_views(context, context.object, result.check_views, size=224, samples=16)
+    difference = np.abs(pictures.astype(int) - result.pictures_after.astype(int))
+    assert difference.mean() < 1
+    assert np.percentile(difference, 95) <= 2  # 64 samples leave 1: the rest is noise
+
+
+# --- wrong input ------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "object missing": (("--object", "Bax"), 2, "no object 'Bax'. Mesh objects: 'Box'"),
+    "object not a mesh": (("--object", "Lamp"), 2, "'Lamp' is a"),
+    "object without faces": (("--object", "Bare"), 2, "'Bare' has no faces"),
+    "mask empty": (("--mask", "nothing"), 2, "is empty"),
+    "mask misspelt": (("--mask", "tpo"), 2, "'top'"),
+    "target misspelt": (("--target", "coffe mug"), 2, "Did you mean 'coffee mug'"),
+    "target out of range": (("--target", "1000"), 2, "There is no class 1000"),
+    "model unknown": (("--models", "efficientnet_lite9"), 2, "Did you mean efficientnet_lite"),
+    "held-out model unknown": (("--held-out-models", "restnet50"), 2, "Did you mean resnet50"),
+    "colour invalid": (("--init", "#12345"), 2, "'#12345'"),
+    "step size out of bounds": (("--alpha", "2"), 2, "A setting is out of bounds"),
+    "views out of bounds": (("--views", "0"), 2, "A setting is out of bounds"),
+    "address without port": (("--server", "tcp://localhost:port"), 2, "no valid port"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_a_sentence_and_an_exit_code(
+    case: str, cube_file: Path, server_address: str, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options, code, sentence = WRONG[case]
+    assert optimize(cube_file, server_address, out, *options) == code
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in said.err
+    assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("missing.blend", None, "does not exist"),
+        ("broken.blend", b"not a blend file", "cannot be read"),
+        ("broken.ply", b"ply\nnot really", ""),
+        ("scene.docx", b"", "unknown suffix"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(
+    name: str, content: bytes | None, sentence: str, tmp_path: Path, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    assert optimize(path, "auto", out) == 2
+    said = capfd.readouterr().err
+    assert name in said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert not out.parent.exists()
+
+
+def test_a_server_that_is_down_is_noticed_within_seconds(
+    cube_file: Path, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    assert optimize(cube_file, "tcp://127.0.0.1:1", out) == 3
+    assert time.monotonic() - began < 7
+    assert "No answer from tcp://127.0.0.1:1" in capfd.readouterr().err
+    assert not out.parent.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(
+    cube_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("in the way", encoding="utf-8")
+    assert optimize(cube_file, "tcp://127.0.0.1:1", tmp_path / "out") == 5
+    assert "is a file, not a folder" in capfd.readouterr().err
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "in the way"
+
+
+@pytest.mark.parametrize("argv", [["optimize"], ["box.blend"], ["box.blend", "optimize", "--preset", "best"]])
+def test_wrong_arguments_exit_with_2(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert commands.main_with_scene(argv) == 2
+    assert "usage: python -m blender_addon" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["optimize", "--help"]])
+def test_help_tells_the_exit_codes(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert commands.main(argv) == 0
+    assert "Exit codes: 0 done" in capfd.readouterr().out
+
+
+def test_what_nobody_expected_is_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_source: str) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(files, "open_scene", fail)
+    assert optimize("any.blend", "auto", out) == 1
+    assert capfd.readouterr().err == "error: ZeroDivisionError: of all things. Run again with --debug for details.\n"
+    assert optimize("any.blend", "auto", out, "--debug") == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+# --- as a program -----------------------------------------------------------------------------------------------------
+
+
+class Program:
+    """`python -m blender_addon …` in a process group of its own, as a terminal runs it."""
+
+    def __init__(self, *argv: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "blender_addon", *argv],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+        self._progressed = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if line.startswith("step "):
+                self._progressed.set()
+
+    def wait_for_steps(self) -> None:
+        assert self._progressed.wait(120), "".join(self.said)
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and standard error."""
+        code = self.process.wait(120)
+        self._reader.join()
+        return code, "".join(self.said)
+
+
+@pytest.fixture
+def long_job(cube_file: Path, out: Path) -> Iterator[Program]:
+    given = ["--object", "Box", "--target", "cup", "--out", str(out), *FAST, "--steps", "100000", "--device", "cpu"]
+    program = Program(str(cube_file), "optimize", *given)
+    try:
+        yield program
+    finally:
+        program.process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is a signal to the process group")
+def test_ctrl_c_keeps_the_best_so_far_and_leaves_no_server(long_job: Program, out: Path) -> None:
+    long_job.wait_for_steps()
+    long_job.press_ctrl_c()
+    code, said = long_job.end()
+    assert code == commands.CANCELLED, said
+    assert report_of(out)["outcome"] == "cancelled"
+    assert (out / "texture.png").exists()
+    assert "rendering in Cycles" not in said
+    assert "Traceback" not in said
+
+
+def test_a_program_that_fails_says_one_sentence(cube_file: Path, out: Path) -> None:
+    program = Program(str(cube_file), "optimize", "--target", "cup", "--object", "Bax", "--out", str(out))
+    code, said = program.end()
+    assert code == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert program.process.stdout is not None
+    assert program.process.stdout.read() == ""
+
+
+# --- inside Blender ---------------------------------------------------------------------------------------------------
+
+
+def test_registering_can_be_taken_back_and_repeated() -> None:
+    for _ in range(2):
+        blender_addon.register()
+        try:
+            assert "add_sample" in dir(bpy.ops.assistive)
+        finally:
+            blender_addon.unregister()
+        assert "add_sample" not in dir(bpy.ops.assistive)
+
+
+def test_the_second_ctrl_c_ends_it_all() -> None:
+    with progress.Interrupts() as interrupts:
+        interrupts.graceful = True
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_before_the_job_ends_it_at_once() -> None:
+    with progress.Interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

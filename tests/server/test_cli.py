@@ -1,0 +1,105 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+from helpers.jobs import small_job
+from PIL import Image
+
+from compute_server import cli
+from shared import messages as m
+from shared.wire import save_message
+
+
+def test_importing_the_command_is_quick() -> None:
+    code = "import time; t = time.perf_counter(); import compute_server.cli; print(time.perf_counter() - t)"
+    times = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(5)]
+    assert min(times) < 0.3
+
+
+def test_models_lists_the_embedded_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models"]) == 0
+    assert "efficientnet_lite0" in capsys.readouterr().out
+
+
+def test_models_lists_targets_with_their_indices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "--targets"]) == 0
+    assert " 817  sports car" in capsys.readouterr().out
+
+
+def test_doctor_says_that_a_job_can_run_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--device", "cpu"]) == 0
+    assert "A job can run here" in capsys.readouterr().out
+
+
+def test_bench_prints_the_promised_json() -> None:
+    command = [sys.executable, "-m", "compute_server.cli", "bench", "--views", "2", "--size", "64", "--repeats", "2"]
+    found = json.loads(subprocess.check_output([*command, "--samples", "1", "--json"]))
+    assert (found["model"], found["views"], found["size"], found["samples"]) == ("efficientnet_lite0", 2, 64, 1)
+    assert found["classifier_ms"] > 0
+    for kind in ("fixed", "resampled"):
+        assert found[kind]["ratio"] == pytest.approx(found[kind]["step_ms"] / found["classifier_ms"], rel=1e-2)
+    assert found["threads"] >= 1
+    assert found["peak_rss_mb"] > 0
+
+
+def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_message(m.Submit(small_job(steps=1)), tmp_path / "a.job")
+    assert cli.main(["run", str(tmp_path / "a.job"), "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert report["steps"] == 1
+    assert np.asarray(Image.open(tmp_path / "out" / "texture.png")).shape == (128, 128, 3)
+    assert "unseen views" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.exists, "cannot be read"),
+        (lambda path: path.write_bytes(b"no job"), "is not a job file"),
+        (lambda path: save_message(m.ListModels(), path), "not a job"),
+    ],
+    ids=["missing", "garbage", "another message"],
+)
+def test_run_names_a_file_that_is_no_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: object, words: str
+) -> None:
+    path = tmp_path / "a.job"
+    make(path)  # type: ignore[operator]
+    assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert words in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_taken_port_is_a_sentence_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    context = zmq.Context()
+    taken = context.socket(zmq.ROUTER)
+    port = taken.bind_to_random_port("tcp://127.0.0.1")
+    assert cli.main(["serve", "--bind", f"tcp://127.0.0.1:{port}"]) == 3
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{port} is taken" in said
+    assert "Traceback" not in said
+    context.destroy(linger=0)
+
+
+def test_a_server_ends_with_the_one_that_started_it() -> None:
+    command = [sys.executable, "-m", "compute_server.cli", "serve", "--bind", "tcp://127.0.0.1:0", "--exit-with-parent"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline().startswith(b"assistive-server listening on tcp://127.0.0.1:")
+    began = time.monotonic()
+    process.stdin.close()
+    assert process.wait(20) == 0
+    assert time.monotonic() - began < 15
+    process.stdout.close()
