@@ -121,6 +121,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Cycles")
     parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument("--save-job", type=Path, metavar="FILE", help="also keep the job, for `assistive-server run`")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
 
 
@@ -191,7 +192,10 @@ def _run_job(
         run = _Run(options, settings, display, interrupts, server, alive)
         _check_names(run)
         collected, collect_s = _collect(run, obj)
-        result = _do_job(run, messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings))
+        job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
+        if options.save_job is not None:
+            output.save_job(job, options.save_job)
+        result = _do_job(run, job)
         findings = _apply_and_check(run, obj, collected, result)
     code = CANCELLED if interrupts.asked else 0
     report = output.report(

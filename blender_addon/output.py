@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from . import apply, png
-from ._shared import errors, messages, scene, version
+from ._shared import errors, messages, scene, version, wire
 
 SCHEMA = 1
 PARTIAL = ".partial-"
@@ -212,6 +212,17 @@ def _pack(image: bpy.types.Image) -> None:
     on_disk = image.source in {"FILE", "TILED"} and image.packed_file is None and image.library is None
     if on_disk and Path(bpy.path.abspath(image.filepath)).is_file():
         image.pack()
+
+
+def save_job(job: messages.Job, path: Path) -> None:
+    """Keep `job` in a file for ``assistive-server run``, whole or not at all. Raises :class:`OutputFailed`."""
+    partial = _partial(path)
+    try:
+        wire.save_message(messages.Submit(job), partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _failed(path, error) from error
 
 
 def check_destination(out: Path) -> None:

@@ -8,6 +8,7 @@ and everything in it, and names the field that is wrong.
 from __future__ import annotations
 
 import functools
+import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,8 +55,12 @@ Blob = Annotated[np.ndarray, Array("uint8", "B")]
 def validate(value: Any, path: str = "") -> None:
     """Check every array inside `value` (a struct, tuple or dict of structs) against its declaration.
 
+    Plain numbers must be finite.
+
     Raises :class:`InvalidInput` that names the field (``scene.mesh.positions``), what was found and what is wanted.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput(f"{path} is {value}, not a number that can be used.")
     if isinstance(value, msgspec.Struct):
         _validate_struct(value, path)
     elif isinstance(value, tuple | list):
@@ -107,7 +112,8 @@ def _check_layout(array: Any, spec: Array, dims: dict[str, int], where: str) -> 
     for size, dim in zip(array.shape, spec.shape, strict=True):
         expected = dims.setdefault(dim, size) if isinstance(dim, str) else dim
         if size != expected:
-            raise InvalidInput(f"{where} has shape {list(array.shape)}, not {wanted} with {dim} = {expected}.")
+            bound = f" with {dim} = {expected}" if isinstance(dim, str) else ""
+            raise InvalidInput(f"{where} has shape {list(array.shape)}, not {wanted}{bound}.")
 
 
 def _check_values(array: np.ndarray, spec: Array, dims: dict[str, int], where: str) -> None:

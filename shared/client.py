@@ -41,7 +41,7 @@ def parse_address(text: str) -> str:
         host, port = rest, str(DEFAULT_PORT)
     if not host or "/" in host:
         raise InvalidInput(f"The address {text!r} names no host.", hint="Use tcp://HOST:PORT.")
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise InvalidInput(f"The address {text!r} has no valid port.", hint="Ports go from 1 to 65535.")
     return f"tcp://{host}:{port}"
 

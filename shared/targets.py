@@ -7,6 +7,7 @@ these joined by ``|``. The labels come from whoever knows the classifiers (the s
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -46,10 +47,13 @@ def resolve(query: str, labels: Sequence[str]) -> Target:
 
 
 def _indices(part: str, labels: Sequence[str]) -> list[int]:
-    if part.lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]+", part):
         return [_checked_index(int(part), labels)]
     if part.lower() in SETS:
-        return [labels.index(label) for label in SETS[part.lower()] if label in labels]
+        members = [labels.index(label) for label in SETS[part.lower()] if label in labels]
+        if not members:
+            raise UnknownTarget(f"These classifiers know no class of the set {part!r}.", hint="Name a label.")
+        return members
     found = [index for index, label in enumerate(labels) if _fold(label) == _fold(part)]
     if len(found) == 1:
         return found

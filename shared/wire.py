@@ -49,6 +49,9 @@ class _Preamble(msgspec.Struct):
 
 Frame = bytes | memoryview
 
+#: What decoding raises for bytes that are no message: wrong structure, text that is not UTF-8, absurdly deep nesting.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def pack(message: Message, request: int = 0) -> list[Frame]:
     """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
@@ -82,7 +85,7 @@ def unpack(frames: Sequence[Frame]) -> Envelope:
 
     try:
         envelope = msgspec.msgpack.decode(frames[0], type=Envelope, dec_hook=dereference)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"The message cannot be read: {error}.") from error
     validate(envelope.message)
     return envelope
@@ -92,7 +95,7 @@ def peek(header: Frame) -> _Preamble:
     """Protocol, version and request number of any header, also of other protocol versions."""
     try:
         return msgspec.msgpack.decode(header, type=_Preamble)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"The message cannot be read: {error}.") from error
 
 
@@ -134,6 +137,9 @@ def load_message(path: Path) -> Message:
         frames = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
-    return unpack(frames).message
+    try:
+        return unpack(frames).message
+    except (InvalidInput, ProtocolMismatch) as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from error

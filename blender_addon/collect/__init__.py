@@ -118,7 +118,7 @@ def read_rig(context: Any, mesh: scene.Mesh) -> tuple[scene.Rig, bool]:
         names = ", ".join(repr(camera.name) for camera in own_cameras)
         raise errors.InvalidInput(f"No camera sees {mesh.name!r}: {names}.", hint="Point one at it, or remove them.")
     rig = scene.Rig(
-        cameras=cameras or default_cameras(center, radius),
+        cameras=cameras or default_cameras(mesh.positions[mesh.triangles].reshape(-1, 3), center),
         lights=own_lights or default_lights(center, radius),
         center=center,
         camera_jitter=scene.CameraJitter() if cameras else CAMERA_JITTER,

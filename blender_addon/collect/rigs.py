@@ -16,36 +16,43 @@ from mathutils import Matrix
 from .._shared import scene
 from .lights import vector
 
-CAMERA_JITTER = scene.CameraJitter(azimuth=25.0, elevation=10.0, roll=4.0, distance=0.2, zoom=0.1, shift=0.05)
+CAMERA_JITTER = scene.CameraJitter(azimuth=25.0, elevation=10.0, roll=4.0, distance=0.15, zoom=0.05, shift=0.04)
 LIGHT_JITTER = scene.LightJitter(azimuth=180.0, stops=0.6, tint=0.1)
 
 FIELD_OF_VIEW = math.radians(40.0)
 ELEVATIONS = (5.0, 25.0, 45.0)
 AZIMUTHS = 8
-FILL = 1.0
-"""Diameter of the bounding sphere in frame widths; the object itself fills less of the frame from most sides."""
+FILL = 0.9
+"""How much of the frame the object takes, in its longer direction, as seen by a camera made up for it."""
 LAMP_DISTANCE = 4.0
 """How far lamps are from the centre, in radii."""
 SENSOR_MM = 36.0
 
 
-def default_cameras(center: scene.Vector, radius: float) -> tuple[scene.Camera, ...]:
-    """24 cameras on three rings around a sphere (metres), each ring turned against the one below."""
+def default_cameras(positions: np.ndarray, center: scene.Vector) -> tuple[scene.Camera, ...]:
+    """24 cameras on three rings around points ``[V, 3]`` (metres), each ring turned against the one below.
+
+    Each looks at `center` from where the points just take `FILL` of its frame, as a person would frame them.
+    """
     step = 360.0 / AZIMUTHS
     directions = [
         (elevation, step * (column + row / len(ELEVATIONS)))
         for row, elevation in enumerate(ELEVATIONS)
         for column in range(AZIMUTHS)
     ]
-    distance = radius / math.sin(math.atan(math.tan(FIELD_OF_VIEW / 2) * FILL))
-    projection = _perspective(FIELD_OF_VIEW, near=distance / 100, far=distance * 100)
-    return tuple(
-        scene.Camera(
-            name=f"elevation {elevation:g} azimuth {azimuth:g}",
-            view=look_at(_around(center, distance, azimuth, elevation), center),
-            projection=projection,
-        )
-        for elevation, azimuth in directions
+    return tuple(_framing(positions, center, azimuth, elevation) for elevation, azimuth in directions)
+
+
+def _framing(positions: np.ndarray, center: scene.Vector, azimuth: float, elevation: float) -> scene.Camera:
+    """The camera in a direction (degrees) whose frame the points just fill to `FILL`."""
+    axes = frame(np.array(center) - _around(center, 1.0, azimuth, elevation))
+    seen = (positions - np.array(center)) @ axes
+    # A point at (x, y, z) in camera axes lies within the frame from distance d when max(|x|, |y|) ≤ F·tan·(d − z).
+    distance = float((np.abs(seen[:, :2]).max(axis=1) / (FILL * math.tan(FIELD_OF_VIEW / 2)) + seen[:, 2]).max())
+    return scene.Camera(
+        name=f"elevation {elevation:g} azimuth {azimuth:g}",
+        view=look_at(_around(center, distance, azimuth, elevation), center),
+        projection=_perspective(FIELD_OF_VIEW, near=distance / 100, far=distance * 100),
     )
 
 

@@ -108,8 +108,9 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
 class Transport:
     """The linear map from pool to picture: ``picture[pixel] = base[pixel] + Σ light · Σ_k weight_k · pool[index_k]``.
 
-    ``light [P, 3]`` holds irradiance / π times the sample's share of its pixel; ``pixel [P] int32`` ascends within each
-    of ``view_start [N + 1]``'s ranges; ``base [N, H, W, 3]`` is the uncovered part of the background.
+    ``light [P, 3]`` holds irradiance / π times the sample's share of its pixel; ``pixel [P] int32`` indexes [N, H, W]
+    and stays within one view in each of ``view_start [N + 1]``'s ranges; ``base [N, H, W, 3]`` is the uncovered part
+    of the background.
     """
 
     taps: Taps

@@ -901,21 +901,24 @@ def test_own_lights_go_with_made_up_cameras(context: Any) -> None:
     assert (len(rig.cameras), len(rig.lights)) == (24, 1)
 
 
-def test_the_bounding_sphere_just_fits_every_made_up_frame() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(20000, 3))
-    points = np.array(CENTER) + RADIUS * points / np.linalg.norm(points, axis=1, keepdims=True)
-    for camera in rigs.default_cameras(CENTER, RADIUS):
-        clip = np.column_stack([points, np.ones(len(points))]) @ (camera.projection @ camera.view).T
-        spread = np.abs(clip[:, :2] / clip[:, 3:]).max()
-        assert 0.97 < spread <= 1.0001
-        assert (np.abs(clip[:, 2]) < clip[:, 3]).all()
+def sphere_points() -> np.ndarray:
+    points = np.random.default_rng(0).normal(size=(2000, 3))
+    return np.array(CENTER) + RADIUS * points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def test_the_object_fills_every_made_up_frame_as_far_as_promised() -> None:
+    long = (sphere_points() - CENTER) * (3, 1, 0.5) + CENTER
+    for points in (sphere_points(), long):
+        for camera in rigs.default_cameras(points, CENTER):
+            clip = np.column_stack([points, np.ones(len(points))]) @ (camera.projection @ camera.view).T
+            assert np.abs(clip[:, :2] / clip[:, 3:]).max() == pytest.approx(rigs.FILL)
+            assert (np.abs(clip[:, 2]) < clip[:, 3]).all()
 
 
 def test_made_up_cameras_are_upright_and_cover_the_band_without_gaps() -> None:
     jitter = rigs.CAMERA_JITTER
     places = []
-    for camera in rigs.default_cameras(CENTER, RADIUS):
+    for camera in rigs.default_cameras(sphere_points(), CENTER):
         pose = np.linalg.inv(camera.view)
         x, y, z = pose[:3, 3] - CENTER
         places.append((math.degrees(math.atan2(x, -y)), math.degrees(math.asin(z / np.linalg.norm((x, y, z))))))
@@ -981,7 +984,7 @@ def assert_same(found: Any, wanted: Any) -> None:
 def test_cameras_made_in_blender_read_as_they_were(context: Any) -> None:
     rng = np.random.default_rng(5)
     wanted = [read_camera(context, random_camera(context, rng, number)) for number in range(9)]
-    for camera in (*wanted, *rigs.default_cameras(CENTER, RADIUS)):
+    for camera in (*wanted, *rigs.default_cameras(sphere_points(), CENTER)):
         made = rigs.make_camera(context, camera, context.scene.collection)
         assert_same(read_camera(context, made), camera)
 

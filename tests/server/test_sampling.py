@@ -1,0 +1,269 @@
+"""Texture sampling as a linear operator: taps, mip levels, and the operator with its adjoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.scenes import camera, overhead, plane, sphere
+from torch import Tensor
+
+from compute_server.render import gbuffer, kernels
+from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
+from compute_server.render.raster_numba import NumbaRasterizer
+from compute_server.render.sampling import (
+    MipLayout,
+    Taps,
+    Transport,
+    accumulate,
+    accumulate_reference,
+    build_pool,
+    uv_taps_reference,
+    vertex_taps,
+)
+from shared.scene import Camera, Mesh
+
+EPS = float(np.finfo(np.float32).eps)
+#: A footprint so small that only the finest level is sampled.
+FINEST = 1e-12
+LAYOUTS = [MipLayout.of(64, 32), MipLayout.of(12, 20), MipLayout.of(7, 5), MipLayout.of(16, 16, mips=False)]
+
+
+def _taps(uv: Tensor, footprint: Tensor | float, layout: MipLayout) -> Taps:
+    if not isinstance(footprint, Tensor):
+        footprint = torch.full((len(uv),), footprint)
+    return Taps(*kernels.uv_taps(uv, footprint, layout.sizes, layout.starts))
+
+
+def _sample(pool: Tensor, taps: Taps) -> Tensor:
+    return (pool[taps.index.long()] * taps.weight[:, :, None].to(pool.dtype)).sum(dim=1)
+
+
+def _random_uv(count: int = 3000) -> tuple[Tensor, Tensor]:
+    """UVs within and far without [0, 1] and footprints of all levels."""
+    generator = torch.Generator().manual_seed(3)
+    uv = torch.cat([torch.rand(count, 2, generator=generator), torch.rand(count, 2, generator=generator) * 12 - 6])
+    return uv, 10 ** (torch.rand(2 * count, generator=generator) * 14 - 12)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_compiled_taps_sample_what_the_definition_samples(layout: MipLayout) -> None:
+    uv, footprint = _random_uv()
+    pool = torch.rand(layout.starts[-1], 3, dtype=torch.float64)
+    compiled, defined = _taps(uv, footprint, layout), uv_taps_reference(uv, footprint, layout)
+    # Two logarithms may differ by one unit in the last place of a level below 8, and a level is read as a blend.
+    levels = np.spacing(np.float32(7.9))
+    torch.testing.assert_close(_sample(pool, compiled), _sample(pool, defined), rtol=0, atol=float(levels) + 8 * EPS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_weights_are_shares_of_one_whole(layout: MipLayout) -> None:
+    uv, footprint = _random_uv()
+    for taps in (_taps(uv, footprint, layout), uv_taps_reference(uv, footprint, layout)):
+        assert taps.weight.min() >= 0
+        torch.testing.assert_close(taps.weight.sum(dim=1), torch.ones(len(uv)), rtol=0, atol=8 * EPS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_taps_lie_inside_the_pool(layout: MipLayout) -> None:
+    uv, footprint = _random_uv()
+    edges = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1 - 6e-8, -1e-9], [-3.0, 5.0]])
+    taps = _taps(torch.cat([uv, edges]), torch.cat([footprint, torch.tensor([0.0, 1e30, 1.0, FINEST])]), layout)
+    assert taps.index.min() >= 0
+    assert taps.index.max() < layout.starts[-1]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 16), (4, 4), (2, 32)])
+def test_the_centre_of_a_texel_gives_that_texel_exactly(rows: int, columns: int) -> None:
+    image = torch.rand(rows, columns, 3)
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    centres = torch.stack([(column + 0.5) / columns, (row + 0.5) / rows], dim=-1).reshape(-1, 2)
+    layout = MipLayout.of(rows, columns)
+    assert torch.equal(_sample(build_pool(image, layout), _taps(centres, FINEST, layout)), image.reshape(-1, 3))
+
+
+def test_between_two_texels_the_mean_is_seen() -> None:
+    image = torch.rand(4, 8, 3)
+    layout = MipLayout.of(4, 8)
+    sampled = _sample(build_pool(image, layout), _taps(torch.tensor([[3 / 8, 1.5 / 4]]), FINEST, layout))
+    torch.testing.assert_close(sampled[0], (image[1, 2] + image[1, 3]) / 2)
+
+
+def test_the_texture_goes_on_across_its_border() -> None:
+    image = torch.rand(4, 8, 3)
+    layout = MipLayout.of(4, 8)
+    pool = build_pool(image, layout)
+    seam = torch.tensor([[0.0, 1.5 / 4], [1.0, 1.5 / 4], [-2.0, 1.5 / 4]])
+    expected = (image[1, 0] + image[1, -1]) / 2
+    torch.testing.assert_close(_sample(pool, _taps(seam, FINEST, layout)), expected.expand(3, 3))
+    upright = torch.tensor([[2.5 / 8, 0.0], [2.5 / 8, 1.0], [2.5 / 8, 3.0]])
+    expected = (image[0, 2] + image[-1, 2]) / 2
+    torch.testing.assert_close(_sample(pool, _taps(upright, FINEST, layout)), expected.expand(3, 3))
+
+
+def test_mip_levels_are_exact_averages() -> None:
+    image = torch.randint(0, 256, (16, 32, 3)).float()  # sums of whole numbers and halves are exact
+    layout = MipLayout.of(16, 32)
+    pool = build_pool(image, layout)
+    assert layout.sizes == ((16, 32), (8, 16), (4, 8), (2, 4), (1, 2))
+    for level, (rows, columns) in enumerate(layout.sizes):
+        block = 2**level
+        expected = image.reshape(rows, block, columns, block, 3).mean(dim=(1, 3))
+        found = pool[layout.starts[level] : layout.starts[level + 1]].reshape(rows, columns, 3)
+        assert torch.equal(found, expected)
+
+
+def test_the_pyramid_ends_where_a_side_no_longer_halves() -> None:
+    assert MipLayout.of(12, 20).sizes == ((12, 20), (6, 10), (3, 5))
+    assert MipLayout.of(7, 8).sizes == ((7, 8),)
+    assert MipLayout.of(64, 64, mips=False) == MipLayout(((64, 64),), (0, 4096))
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_a_footprint_of_one_texel_of_a_level_is_seen_at_that_level(level: int) -> None:
+    layout = MipLayout.of(16, 16)
+    image = torch.rand(16, 16, 3)
+    side, block = 16 >> level, 1 << level
+    taps = _taps(torch.tensor([[0.5 / side, 1.5 / side if side > 1 else 0.5]]), 1 / side**2, layout)
+    row = 1 if side > 1 else 0
+    expected = image[row * block : (row + 1) * block, :block].mean(dim=(0, 1))
+    torch.testing.assert_close(_sample(build_pool(image, layout), taps)[0], expected, rtol=0, atol=4 * EPS)
+
+
+def test_between_levels_their_blend_is_seen() -> None:
+    layout = MipLayout.of(4, 4)
+    pool = torch.cat([torch.zeros(16, 3), torch.ones(4, 3), torch.full((1, 3), 5.0)])
+    # 2 texels' area is level 0.5, 8 texels' area is level 1.5.
+    sampled = _sample(pool, _taps(torch.full((2, 2), 0.3), torch.tensor([2 / 16, 8 / 16]), layout))
+    torch.testing.assert_close(sampled[:, 0], torch.tensor([0.5, 3.0]), rtol=0, atol=8 * EPS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_a_constant_texture_is_constant_at_all_levels(layout: MipLayout) -> None:
+    uv, footprint = _random_uv()
+    pool = build_pool(torch.full((*layout.sizes[0], 3), 0.7), layout)
+    torch.testing.assert_close(_sample(pool, _taps(uv, footprint, layout)), torch.full((len(uv), 3), 0.7))
+
+
+# --- the operator and its adjoint -----------------------------------------------------------------------------------
+
+
+def _transport(*, views: int = 3, size: int = 16, samples: int = 1500, texels: int = 400) -> Transport:
+    """A transport of random numbers; the middle view has no samples."""
+    rng = np.random.default_rng(8)
+    counts = [samples, 0, samples // 2][:views]
+    pixel = np.concatenate([np.sort(rng.integers(0, size * size, n)) + v * size * size for v, n in enumerate(counts)])
+    index = rng.integers(0, texels, (len(pixel), 8))
+    weight = rng.dirichlet(np.ones(8), len(pixel))
+    return Transport(
+        taps=Taps(torch.tensor(index, dtype=torch.int32), torch.tensor(weight, dtype=torch.float32)),
+        light=torch.tensor(rng.random((len(pixel), 3)), dtype=torch.float32),
+        pixel=torch.tensor(pixel, dtype=torch.int32),
+        view_start=torch.tensor([0, *np.cumsum(counts)]),
+        base=torch.tensor(rng.random((views, size, size, 3)), dtype=torch.float32),
+    )
+
+
+def _without_base(transport: Transport) -> Transport:
+    return Transport(
+        transport.taps, transport.light, transport.pixel, transport.view_start, torch.zeros_like(transport.base)
+    )
+
+
+def _terms_per_pixel(transport: Transport) -> int:
+    return int(torch.bincount(transport.pixel.long()).max()) * 8
+
+
+def test_gathering_equals_its_definition() -> None:
+    transport, pool = _transport(), torch.rand(400, 3)
+    exact = accumulate_reference(pool.double(), transport)
+    # All terms are positive, so each of the additions loses at most half an eps of the sum.
+    rounding = _terms_per_pixel(transport) * EPS
+    torch.testing.assert_close(accumulate(pool, transport).double(), exact, rtol=rounding, atol=0)
+    torch.testing.assert_close(accumulate_reference(pool, transport).double(), exact, rtol=rounding, atol=0)
+
+
+def test_pixels_without_samples_show_the_base_unchanged() -> None:
+    transport = _transport()
+    pictures = accumulate(torch.rand(400, 3), transport)
+    assert torch.equal(pictures[1], transport.base[1])
+    bare = torch.bincount(transport.pixel.long(), minlength=transport.base[..., 0].numel()) == 0
+    assert torch.equal(pictures.reshape(-1, 3)[bare], transport.base.reshape(-1, 3)[bare])
+
+
+def test_gathering_leaves_its_inputs_alone() -> None:
+    transport, pool = _transport(), torch.rand(400, 3)
+    base, before = transport.base.clone(), pool.clone()
+    accumulate(pool, transport)
+    assert torch.equal(transport.base, base)
+    assert torch.equal(pool, before)
+
+
+def test_scattering_is_the_adjoint_of_gathering() -> None:
+    """⟨A x, g⟩ = ⟨x, Aᵀ g⟩."""
+    transport = _without_base(_transport())
+    generator = torch.Generator().manual_seed(1)
+    pool = torch.randn(400, 3, generator=generator)
+    grad = torch.randn(transport.base.shape, generator=generator)
+    left = (accumulate(pool, transport).double() * grad.double()).sum()
+    right = (pool.double() * kernels.scatter(grad, transport, 400).double()).sum()
+    # Rounding is bounded by eps times the number of terms of one sum times the inner product of absolute values.
+    size = (accumulate_reference(pool.abs().double(), transport) * grad.abs().double()).sum()
+    terms = max(_terms_per_pixel(transport), _terms_per_texel(transport))
+    assert abs(left - right) <= EPS * terms * size
+    assert abs(left) > 1000 * EPS * size, "the products cancel, and the test tests nothing"
+
+
+def _terms_per_texel(transport: Transport) -> int:
+    return int(torch.bincount(transport.taps.index.long().reshape(-1)).max())
+
+
+def test_the_gradient_equals_autograd_through_the_definition() -> None:
+    transport = _transport()
+    grad = torch.randn(transport.base.shape, generator=torch.Generator().manual_seed(2))
+    pool = torch.rand(400, 3, requires_grad=True)
+    accumulate(pool, transport).backward(grad)
+    exact = torch.rand(400, 3, dtype=torch.float64, requires_grad=True)
+    accumulate_reference(exact, transport).backward(grad.double())
+    bound = torch.zeros(400, 3, dtype=torch.float64, requires_grad=True)
+    accumulate_reference(bound, transport).backward(grad.abs().double())
+    assert pool.grad is not None
+    assert exact.grad is not None
+    assert bound.grad is not None
+    assert ((pool.grad.double() - exact.grad).abs() <= EPS * _terms_per_texel(transport) * bound.grad).all()
+
+
+def test_a_gradient_that_is_not_contiguous_is_read_rightly() -> None:
+    transport = _transport()
+    planes = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    grads = []
+    for grad in (planes.permute(0, 2, 3, 1), planes.permute(0, 2, 3, 1).contiguous()):
+        pool = torch.zeros(400, 3, requires_grad=True)
+        accumulate(pool, transport).backward(grad)
+        grads.append(pool.grad)
+    assert torch.equal(*grads)
+
+
+def test_repeated_runs_give_the_same_bits() -> None:
+    transport, pool = _transport(), torch.rand(400, 3)
+    grad = torch.randn(transport.base.shape)
+    pictures = [accumulate(pool, transport) for _ in range(5)]
+    grads = [kernels.scatter(grad, transport, 400) for _ in range(5)]
+    assert all(torch.equal(pictures[0], other) for other in pictures[1:])
+    assert all(torch.equal(grads[0], other) for other in grads[1:])
+
+
+# --- vertex colours -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [plane(3.0), sphere()], ids=["plane", "sphere"])
+@pytest.mark.parametrize("cam", [camera((2, -3, 2)), overhead(2.5)], ids=["perspective", "orthographic"])
+def test_vertex_taps_interpolate_between_the_corners(body: Mesh, cam: Camera) -> None:
+    """A colour that is the vertex's own place comes out as the sample's place."""
+    geometry, matrices = from_mesh(body), clip_from_world([cam])
+    seen = NumbaRasterizer().rasterize(geometry, matrices, 32, 32)
+    surface = gbuffer.build(geometry, seen, matrices, eye_points([cam]))
+    taps = vertex_taps(geometry, surface)
+    assert taps.index.shape == taps.weight.shape == (len(seen.triangle), 3)
+    torch.testing.assert_close(taps.weight.sum(dim=1), torch.ones(len(taps.weight)), rtol=0, atol=4 * EPS)
+    torch.testing.assert_close(_sample(geometry.positions, taps), surface.position, rtol=0, atol=8 * EPS)
