@@ -142,9 +142,9 @@ def _load_linear(path: Path, size: int) -> np.ndarray:
 def over_background(rgba: np.ndarray, background: np.ndarray) -> np.ndarray:
     """`rgba` ([H, W, 4] linear, premultiplied) before `background` ([h, w, 3] uint8): [H, W, 3] uint8, sRGB.
 
-    The background is stretched as the server stretches it (display-encoded, bilinear) and mixed in in linear light.
+    The background is stretched as the server stretches it (bilinear) and mixed in, both in linear light.
     """
-    behind = color.decode(_stretched(background / np.float32(255), *rgba.shape[:2]))
+    behind = _stretched(color.decode(background / np.float32(255)), *rgba.shape[:2])
     return color.to_bytes(color.encode(rgba[..., :3] + (1.0 - rgba[..., 3:]) * behind))
 
 

@@ -52,15 +52,11 @@ class Record:
 def worker_environment() -> dict[str, str]:
     """The environment a computing process runs in.
 
-    glibc gives freed blocks of some MiB back to the system and takes them again in every step; with higher thresholds
-    it keeps them, which makes a step of the classifier 17–25 % faster.
+    glibc gives freed blocks of some MiB back to the system and takes them again in every step; told to keep them, a
+    step of the classifier takes 10–25 % less. (M_MMAP_THRESHOLD would not do: it is ignored above 32 MiB.)
     """
-    raised = {
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-        "MALLOC_TOP_PAD_": str(1 << 28),
-    }
-    return {**raised, **os.environ}
+    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}
+    return {**keep, **os.environ}
 
 
 class Front:

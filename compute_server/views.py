@@ -29,7 +29,7 @@ from shared.scene import (
 )
 
 #: Backgrounds are made at this size and stretched over the frame.
-BACKGROUND_SIZE = 112
+BACKGROUND_SIZE = 64
 #: Random cameras never look straight down or up, where "azimuth" loses its meaning.
 MAX_ELEVATION = math.radians(88)
 
@@ -170,7 +170,7 @@ def _blocks(rng: np.random.Generator) -> np.ndarray:
     """Overlapping rectangles: edges and corners, as rooms and streets have."""
     picture = np.array(_flat(rng))
     for color in _colors(rng, int(rng.integers(6, 30))):
-        (x, y), (width, height) = rng.integers(-20, BACKGROUND_SIZE, 2), rng.integers(5, 70, 2)
+        (x, y), (width, height) = rng.integers(-12, BACKGROUND_SIZE, 2), rng.integers(3, 40, 2)
         picture[max(y, 0) : y + height, max(x, 0) : x + width] = color
     return picture
 

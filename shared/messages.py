@@ -30,13 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     models: tuple[str, ...] = ("efficientnet_lite0",)
     held_out_models: tuple[str, ...] = ()
-    steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 200
+    steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     samples: Literal[1, 4, 9, 16] = 4
     alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.01
     epsilon: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     norm: Literal["linf", "l2"] = "linf"
-    stepper: Literal["sign", "momentum", "adam"] = "momentum"
+    stepper: Literal["sign", "momentum", "adam"] = "sign"
     objective: Literal["cross_entropy", "margin"] = "cross_entropy"
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     sampling: Literal["random", "fixed"] = "random"

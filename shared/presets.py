@@ -11,9 +11,9 @@ from .errors import InvalidInput
 from .messages import Settings
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "draft": {"steps": 60, "views": 6, "samples": 1, "held_out_views": 32},
+    "draft": {"steps": 120, "views": 6, "samples": 1, "held_out_views": 32},
     "standard": {},
-    "thorough": {"steps": 600, "views": 16},
+    "thorough": {"steps": 1500, "views": 12},
 }
 
 

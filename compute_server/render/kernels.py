@@ -108,15 +108,19 @@ def _uv_taps(uv, footprint, sizes, starts):  # type: ignore[no-untyped-def]
         level = min(max(level, np.float32(0)), top)
         lower = int(level)
         blend = level - np.float32(lower)
+        u, v = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
         for half in range(2):
             at = min(lower + half, sizes.shape[0] - 1)
             share = blend if half else np.float32(1) - blend
             rows, columns = sizes[at, 0], sizes[at, 1]
-            x, y = uv[p, 0] * np.float32(columns) - np.float32(0.5), uv[p, 1] * np.float32(rows) - np.float32(0.5)
+            x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
             x0, y0 = np.floor(x), np.floor(y)
             fx, fy = x - x0, y - y0
-            left, low = int(x0) % columns, int(y0) % rows
-            right, high = (left + 1) % columns, (low + 1) % rows
+            # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
+            left = int(x0) if x0 >= 0 else columns - 1
+            low = int(y0) if y0 >= 0 else rows - 1
+            right = left + 1 if left + 1 < columns else 0
+            high = low + 1 if low + 1 < rows else 0
             k = 4 * half
             index[p, k] = starts[at] + low * columns + left
             index[p, k + 1] = starts[at] + low * columns + right

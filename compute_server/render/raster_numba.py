@@ -80,9 +80,8 @@ def _grow(box, x, y):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _bounds(corners, box):  # type: ignore[no-untyped-def]
-    """NDC bounding box (x low, high, y low, high) of the part of a triangle beyond the near plane; False: nothing."""
-    box[0], box[1], box[2], box[3] = np.inf, -np.inf, np.inf, -np.inf
+def _clipped_box(corners, box):  # type: ignore[no-untyped-def]
+    """Grow `box` (x low, high, y low, high in NDC) by the part of a triangle that lies beyond the near plane."""
     for i in range(3):
         p, q = corners[i], corners[(i + 1) % 3]
         near_p, near_q = p[2] + p[3], q[2] + q[3]
@@ -93,51 +92,82 @@ def _bounds(corners, box):  # type: ignore[no-untyped-def]
             w = p[3] + t * (q[3] - p[3])
             if w > 0.0:
                 _grow(box, (p[0] + t * (q[0] - p[0])) / w, (p[1] + t * (q[1] - p[1])) / w)
-    return box[0] <= 1.0 and box[1] >= -1.0 and box[2] <= 1.0 and box[3] >= -1.0
 
 
 @nb.njit(cache=True)
-def _draw_triangle(index, corners, edges, det, box, depth, winner):  # type: ignore[no-untyped-def]
-    """Depth-test one triangle into `depth` and `winner` [H, W]."""
-    height, width = depth.shape
+def _sample_range(low, high, count):  # type: ignore[no-untyped-def]
+    """First and last of `count` samples across NDC that lie between `low` and `high`, an ulp or two beyond included."""
+    first = np.ceil((max(low, -1.0) + 1.0) * 0.5 * count - 0.5 - 1e-6)
+    last = np.floor((min(high, 1.0) + 1.0) * 0.5 * count - 0.5 + 1e-6)
+    return max(0, int(first)), min(count - 1, int(last))
+
+
+@nb.njit(cache=True)
+def _draw_triangle(index, corners, edges, det, span, x, y, depth, winner):  # type: ignore[no-untyped-def]
+    """Depth-test one triangle into `depth` and `winner` [H, W], on rows and columns of `span`."""
     z_x = (edges[0, 0] * corners[0, 2] + edges[1, 0] * corners[1, 2] + edges[2, 0] * corners[2, 2]) / det
     z_y = (edges[0, 1] * corners[0, 2] + edges[1, 1] * corners[1, 2] + edges[2, 1] * corners[2, 2]) / det
     z_1 = (edges[0, 2] * corners[0, 2] + edges[1, 2] * corners[1, 2] + edges[2, 2] * corners[2, 2]) / det
-    left = max(0, int(np.floor((max(box[0], -1.0) + 1.0) * 0.5 * width - 0.5)))
-    right = min(width - 1, int(np.ceil((min(box[1], 1.0) + 1.0) * 0.5 * width - 0.5)))
-    top = max(0, int(np.floor((1.0 - min(box[3], 1.0)) * 0.5 * height - 0.5)))
-    bottom = min(height - 1, int(np.ceil((1.0 - max(box[2], -1.0)) * 0.5 * height - 0.5)))
+    left, right, top, bottom = span
     for row in range(top, bottom + 1):
-        y = 1.0 - (row + 0.5) * 2.0 / height
         for column in range(left, right + 1):
-            x = (column + 0.5) * 2.0 / width - 1.0
-            e0 = edges[0, 0] * x + edges[0, 1] * y + edges[0, 2]
-            e1 = edges[1, 0] * x + edges[1, 1] * y + edges[1, 2]
-            e2 = edges[2, 0] * x + edges[2, 1] * y + edges[2, 2]
+            e0 = edges[0, 0] * x[column] + edges[0, 1] * y[row] + edges[0, 2]
+            e1 = edges[1, 0] * x[column] + edges[1, 1] * y[row] + edges[1, 2]
+            e2 = edges[2, 0] * x[column] + edges[2, 1] * y[row] + edges[2, 2]
             if e0 < 0.0 or e1 < 0.0 or e2 < 0.0 or e0 + e1 + e2 <= 0.0:
                 continue
-            z = z_x * x + z_y * y + z_1
+            z = z_x * x[column] + z_y * y[row] + z_1
             if -1.0 <= z <= 1.0 and z < depth[row, column]:
                 depth[row, column] = z
                 winner[row, column] = index
+
+
+@nb.njit(cache=True)
+def _sample_grid(height, width):  # type: ignore[no-untyped-def]
+    """NDC of sample columns [W] (x) and rows [H] (y, row 0 at the top)."""
+    return (np.arange(width) + 0.5) * 2.0 / width - 1.0, 1.0 - (np.arange(height) + 0.5) * 2.0 / height
+
+
+@nb.njit(cache=True)
+def _to_ndc(clip):  # type: ignore[no-untyped-def]
+    """[V, 2] NDC of vertices beyond the near plane, NaN for the others."""
+    ndc = np.full((clip.shape[0], 2), np.nan)
+    for vertex in range(clip.shape[0]):
+        if clip[vertex, 3] > 0.0 and clip[vertex, 2] + clip[vertex, 3] >= 0.0:
+            ndc[vertex, 0] = clip[vertex, 0] / clip[vertex, 3]
+            ndc[vertex, 1] = clip[vertex, 1] / clip[vertex, 3]
+    return ndc
 
 
 @nb.njit(cache=True, parallel=True)
 def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
     """Index of the nearest triangle, [N, H, W] int32, −1 where there is none."""
     winner = np.full((matrices.shape[0], height, width), -1, np.int32)
+    x, y = _sample_grid(height, width)
     for view in nb.prange(matrices.shape[0]):
         clip = _to_clip(positions, matrices[view])
+        ndc = _to_ndc(clip)
         depth = np.full((height, width), np.inf)
         edges, corners, box = np.empty((3, 3)), np.empty((3, 4)), np.empty(4)
         for index in range(triangles.shape[0]):
-            for corner in range(3):
-                corners[corner] = clip[triangles[index, corner]]
-            if not _bounds(corners, box):
+            a, b, c = triangles[index, 0], triangles[index, 1], triangles[index, 2]
+            box[0], box[1], box[2], box[3] = np.inf, -np.inf, np.inf, -np.inf
+            corners[0], corners[1], corners[2] = clip[a], clip[b], clip[c]
+            if np.isnan(ndc[a, 0] + ndc[b, 0] + ndc[c, 0]):
+                _clipped_box(corners, box)
+            else:
+                _grow(box, ndc[a, 0], ndc[a, 1])
+                _grow(box, ndc[b, 0], ndc[b, 1])
+                _grow(box, ndc[c, 0], ndc[c, 1])
+            if not (box[0] <= 1.0 and box[1] >= -1.0 and box[2] <= 1.0 and box[3] >= -1.0):
+                continue
+            left, right = _sample_range(box[0], box[1], width)
+            top, bottom = _sample_range(-box[3], -box[2], height)
+            if left > right or top > bottom:
                 continue
             det = _edges(corners[0], corners[1], corners[2], edges)
             if det != 0.0:
-                _draw_triangle(index, corners, edges, det, box, depth, winner[view])
+                _draw_triangle(index, corners, edges, det, (left, right, top, bottom), x, y, depth, winner[view])
     return winner
 
 
@@ -157,11 +187,11 @@ def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[n
     triangle = np.empty(view_start[-1], np.int32)
     barycentric = np.empty((view_start[-1], 2), np.float32)
     sample = np.empty(view_start[-1], np.int32)
+    x, y = _sample_grid(height, width)
     for view in nb.prange(views):
         clip = _to_clip(positions, matrices[view])
         edges, cursor, last = np.empty((3, 3)), view_start[view], -1
         for row in range(height):
-            y = 1.0 - (row + 0.5) * 2.0 / height
             for column in range(width):
                 index = winner[view, row, column]
                 if index < 0:
@@ -170,10 +200,9 @@ def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[n
                     a, b, c = triangles[index]
                     _edges(clip[a], clip[b], clip[c], edges)
                     last = index
-                x = (column + 0.5) * 2.0 / width - 1.0
-                e0 = edges[0, 0] * x + edges[0, 1] * y + edges[0, 2]
-                e1 = edges[1, 0] * x + edges[1, 1] * y + edges[1, 2]
-                e2 = edges[2, 0] * x + edges[2, 1] * y + edges[2, 2]
+                e0 = edges[0, 0] * x[column] + edges[0, 1] * y[row] + edges[0, 2]
+                e1 = edges[1, 0] * x[column] + edges[1, 1] * y[row] + edges[1, 2]
+                e2 = edges[2, 0] * x[column] + edges[2, 1] * y[row] + edges[2, 2]
                 triangle[cursor] = index
                 barycentric[cursor, 0] = e0 / (e0 + e1 + e2)
                 barycentric[cursor, 1] = e1 / (e0 + e1 + e2)

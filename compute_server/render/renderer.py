@@ -79,14 +79,15 @@ def _backdrop(views: Sequence[View], size: int, pixel: Tensor, samples: int, dev
     pictures = torch.stack([_background(view.background, size) for view in views]).to(device)
     hits = torch.bincount(pixel.long(), minlength=len(views) * size * size)
     uncovered = 1 - hits.to(torch.float32) / samples
-    return srgb_decode(pictures) * uncovered.reshape(len(views), size, size, 1)
+    return pictures * uncovered.reshape(len(views), size, size, 1)
 
 
 def _background(picture: np.ndarray, size: int) -> Tensor:
-    """A background picture stretched over the frame, display-encoded [size, size, 3]."""
-    image = from_bytes(torch.tensor(picture))
+    """A background picture, decoded and then stretched over the frame, linear [size, size, 3]."""
+    image = srgb_decode(from_bytes(torch.tensor(picture)))
     if image.shape[:2] == (size, size):
         return image
     planes = image.permute(2, 0, 1)[None]
-    stretched = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    shrinks = max(picture.shape[:2]) > size  # the filter that skips nothing costs four times as much
+    stretched = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=shrinks)
     return stretched[0].permute(1, 2, 0).contiguous()

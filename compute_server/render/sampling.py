@@ -84,7 +84,8 @@ def uv_taps_reference(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Taps:
 
 def _bilinear(uv: Tensor, level: Tensor, share: Tensor, sizes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
     size = sizes[level]
-    x, y = uv[:, 0] * size[:, 1] - 0.5, uv[:, 1] * size[:, 0] - 0.5
+    repeated = uv - uv.floor()
+    x, y = repeated[:, 0] * size[:, 1] - 0.5, repeated[:, 1] * size[:, 0] - 0.5
     x0, y0 = x.floor(), y.floor()
     fx, fy = x - x0, y - y0
     index, weight = [], []

@@ -150,7 +150,7 @@ def test_fixed_views_are_the_rig_itself_in_front_of_grey() -> None:
 def test_backgrounds_are_pictures_of_many_kinds() -> None:
     rng = np.random.default_rng(0)
     pictures = [background(rng) for _ in range(40)]
-    assert {picture.shape for picture in pictures} == {(112, 112, 3)}
+    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
     assert {picture.dtype for picture in pictures} == {np.dtype(np.uint8)}
     spread = [float(picture.astype(float).std(axis=(0, 1)).max()) for picture in pictures]
     assert min(spread) == 0  # flat ones
