@@ -2,8 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
-SAMPLE ?= coffee_mug
-TARGET ?= coffee mug
+SAMPLE ?= school_bus
+TARGET ?= school bus
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
