@@ -113,6 +113,10 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epsilon", type=float, help="greatest change of any texel, in the same unit (default: any)")
     parser.add_argument("--stepper", choices=("sign", "momentum", "adam"))
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--norm", choices=("linf", "l2"), help="what --epsilon measures: any texel, or all together")
+    parser.add_argument("--objective", choices=("cross_entropy", "margin"))
+    parser.add_argument("--sampling", choices=("random", "fixed"), help="views around the rig, or the rig's own only")
+    parser.add_argument("--stop-at", type=float, metavar="C", help="end early once unseen views hold this confidence")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +144,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _settings(options: argparse.Namespace) -> messages.Settings:
-    names = ("models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed")
+    names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
+    names += ["norm", "objective", "sampling", "stop_at"]
     return presets.settings(options.target, options.preset, **{name: getattr(options, name) for name in names})
 
 

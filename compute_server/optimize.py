@@ -36,6 +36,8 @@ from .views import fixed_views, generators, random_views
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25
 VALIDATION_VIEWS = 16
+#: Confidence holds above ``stop_at`` when it was there this many times in a row.
+HOLD = 2
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,11 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
         trace.step_seconds.append(report.seconds)
         trace.classifier_seconds.append(report.classifier_seconds)
         observer.stepped(problem, report)
-        if (step + 1) % VALIDATE_EVERY == 0 and best.offer(theta) and settings.stop_at is not None:
-            trace.outcome = "early"
-            break
+        if (step + 1) % VALIDATE_EVERY == 0:
+            best.offer(theta)
+            if best.holds():
+                trace.outcome = "early"
+                break
     best.offer(theta)
     trace.theta = best.theta
     return trace
@@ -215,12 +219,13 @@ class _Best:
         settings = problem.job.settings
         self._problem = problem
         self._score = -1.0
+        self._held = 0
         self.theta = problem.texture.start
         stream = random_views(problem.job.scene.rig, generators(settings.seed)[1], settings.backgrounds)
         self._views: Sequence[View] = list(itertools.islice(stream, VALIDATION_VIEWS))
 
-    def offer(self, theta: Tensor) -> bool:
-        """Keep `theta` if it is the best; True when its confidence is above the job's ``stop_at``."""
+    def offer(self, theta: Tensor) -> None:
+        """Keep `theta` if it is the best so far."""
         problem = self._problem
         with torch.no_grad():
             pool = problem.texture.pool_of(problem.texture.quantised(theta))
@@ -231,4 +236,8 @@ class _Best:
         if score >= self._score:
             self._score, self.theta = score, theta
         stop_at = problem.job.settings.stop_at
-        return stop_at is not None and score >= stop_at
+        self._held = self._held + 1 if stop_at is not None and score >= stop_at else 0
+
+    def holds(self) -> bool:
+        """Whether the last textures offered were all above the job's ``stop_at``."""
+        return self._held >= HOLD

@@ -363,3 +363,15 @@ def test_the_second_ctrl_c_ends_it_all() -> None:
 def test_ctrl_c_before_the_job_ends_it_at_once() -> None:
     with progress.Interrupts(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_kept_job_gives_the_same_texture_without_blender(
+    cube_file: Path, server_address: str, out: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.job"
+    options = ["--save-job", str(kept), "--sampling", "fixed", "--stop-at", "0.99", "--no-check"]
+    assert optimize(cube_file, server_address, out, *options) == 0
+    command = [sys.executable, "-m", "compute_server.cli", "run", str(kept), "--out", str(tmp_path / "again")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "again" / "texture.png").read_bytes() == (out / "texture.png").read_bytes()
+    assert report_of(out)["settings"]["sampling"] == "fixed"

@@ -11,7 +11,7 @@ import torch
 from helpers.jobs import Recorder, small_job
 
 from compute_server.bench_scene import bench_scene
-from compute_server.optimize import VALIDATE_EVERY, Problem, Trace, gradient, make_problem, optimise
+from compute_server.optimize import HOLD, VALIDATE_EVERY, Problem, Trace, gradient, make_problem, optimise
 from compute_server.views import fixed_views
 from shared import messages as m
 from shared.errors import InvalidInput, UnknownModel, UnknownTarget
@@ -112,9 +112,14 @@ def test_no_steps_give_the_original() -> None:
 
 
 def test_a_job_stops_early_once_validation_confidence_holds() -> None:
-    _, trace, _ = solve(small_job(steps=VALIDATE_EVERY + 20, stop_at=1e-9))
+    _, trace, _ = solve(small_job(steps=HOLD * VALIDATE_EVERY + 20, stop_at=1e-9, views=1))
     assert trace.outcome == "early"
-    assert trace.steps == VALIDATE_EVERY
+    assert trace.steps == HOLD * VALIDATE_EVERY
+
+
+def test_a_job_goes_on_while_validation_confidence_is_too_low() -> None:
+    _, trace, _ = solve(small_job(steps=VALIDATE_EVERY, stop_at=1.0, views=1))
+    assert trace.outcome == "finished"
 
 
 def test_smoothness_makes_neighbouring_texels_more_alike() -> None:
