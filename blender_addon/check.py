@@ -69,7 +69,7 @@ def _studio(context: bpy.types.Context, obj: bpy.types.Object, *, size: int, sam
         with context.temp_override(scene=studio, view_layer=studio.view_layers[0]):
             yield studio
     finally:
-        # Not scenes.remove: under --command there is no window, and it would look into one all the same and crash.
+        # Not scenes.remove: Blender 4.3 crashes in it under --command, where there is no window to take the scene from.
         bpy.data.batch_remove([studio])
         # Rendering leaves an image of its own behind, which is the artist's if it was there before.
         bpy.data.batch_remove([image for image in set(bpy.data.images) - images if image.type == "RENDER_RESULT"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -164,24 +162,3 @@ def _half_done(make: Callable[..., Any]) -> Callable[..., Any]:
         raise RuntimeError("half-way")
 
     return failing
-
-
-def test_views_are_rendered_without_a_window_too() -> None:
-    """As under `blender --command`. In a process of its own: what went wrong here once was a crash of Blender."""
-    code = """
-import bpy, numpy as np
-from blender_addon import check
-from blender_addon.collect import collect, rigs
-from blender_addon._shared import scene
-bpy.ops.wm.read_factory_settings(use_empty=True)
-bpy.ops.mesh.primitive_cube_add()
-cube = bpy.context.object
-camera = rigs.default_cameras(np.array([v.co for v in cube.data.vertices]), (0.0, 0.0, 0.0))[0]
-view = scene.View(camera=camera, lights=scene.LightState(name="sky", world=(1.0, 1.0, 1.0)),
-                  background=np.zeros((2, 2, 3), np.uint8))
-with bpy.context.temp_override(window=None):
-    assert bpy.context.window is None
-    pictures = check.render_views(bpy.context, cube, [view], size=16, samples=1)
-assert pictures.max() > 0
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
