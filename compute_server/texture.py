@@ -30,15 +30,16 @@ MAX_TILES = 256
 class TextureModel:
     """A texture as a function of Θ ``[K, 3]`` (display-encoded, [0, 1]), everything else held fixed.
 
-    ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture
-    changes as much as parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``. ``layout`` is None for
-    vertex colours.
+    ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture,
+    originally ``base[i]``, changes as much as parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``.
+    ``layout`` is None for vertex colours.
     """
 
     original: Tensor
     shape: tuple[int, ...]
     layout: MipLayout | None
     start: Tensor
+    base: Tensor
     weight: Tensor
     target: Tensor
     source: Tensor
@@ -47,7 +48,7 @@ class TextureModel:
     def values(self, theta: Tensor) -> Tensor:
         """The texels ``target`` with the mask applied, ``[L, 3]``: each its original + w · (Θ − Θ₀) of its source."""
         change = self.weight * (theta - self.start)
-        return saturate(from_bytes(self.original[self.target]) + change[self.source])
+        return saturate(self.base + change[self.source])
 
     def encoded(self, theta: Tensor) -> Tensor:
         """The whole texture, display-encoded, ``[N, 3]``."""
@@ -140,13 +141,15 @@ def _model(
     device: torch.device,
 ) -> TextureModel:
     original = torch.tensor(image.reshape(-1, 3), device=device)
+    changing = torch.from_numpy(target).to(device)
     return TextureModel(
         original=original,
         shape=image.shape,
         layout=layout,
         start=from_bytes(original[torch.from_numpy(free).to(device)]),
+        base=from_bytes(original[changing]),
         weight=torch.from_numpy(weight.reshape(-1, 1)[free]).to(device, torch.float32),
-        target=torch.from_numpy(target).to(device),
+        target=changing,
         source=torch.from_numpy(source).to(device),
         coverage=coverage,
     )

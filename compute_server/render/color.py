@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,9 +19,27 @@ def srgb_encode(linear: Tensor) -> Tensor:
 
     This is Blender's Standard view transform. The gradient is zero where it clips, but not at 0 and 1 themselves.
     """
-    power = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
-    encoded = torch.where(linear <= 0.0031308, linear * 12.92, power)
-    return torch.where((linear >= 0.0) & (linear <= 1.0), encoded, linear.detach().clamp(0.0, 1.0))
+    return _Encode.apply(linear)  # type: ignore[no-any-return]
+
+
+class _Encode(torch.autograd.Function):
+    """The transfer function; its slope follows from its value, so the gradient needs no second power."""
+
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor) -> Tensor:
+        clipped = linear.clamp(0.0, 1.0)
+        # 1.055 (p − 1) + 1 rather than 1.055 p − 0.055: it is exactly 1 at 1.
+        encoded = clipped.clamp_min(0.0031308).pow_(1 / 2.4).sub_(1.0).mul_(1.055).add_(1.0)
+        encoded = torch.where(clipped <= 0.0031308, clipped * 12.92, encoded)
+        ctx.save_for_backward(linear, encoded)
+        return encoded
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        linear, encoded = ctx.saved_tensors
+        slope = (encoded + 0.055).div_(linear.clamp_min(0.0031308)).mul_(1 / 2.4)
+        slope = torch.where(linear <= 0.0031308, 12.92, slope)
+        return grad * slope.masked_fill_((linear < 0.0) | (linear > 1.0), 0.0)
 
 
 def saturate(values: Tensor) -> Tensor:

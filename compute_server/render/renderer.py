@@ -42,7 +42,7 @@ class Renderer:
         taps = vertex_taps(self.geometry, surface) if self.layout is None else uv_taps(surface, self.layout)
         return Transport(
             taps=taps,
-            light=_light(views, surface, visible.view_start) * (1 / (math.pi * samples)),
+            light=_light(views, surface, visible.view_start).mul_(1 / (math.pi * samples)),
             pixel=pixel,
             view_start=visible.view_start,
             base=_backdrop(views, size, pixel, samples, self.geometry.device),
@@ -77,7 +77,7 @@ def _light(views: Sequence[View], surface: gbuffer.GBuffer, view_start: Tensor) 
 def _backdrop(views: Sequence[View], size: int, pixel: Tensor, samples: int, device: torch.device) -> Tensor:
     """The uncovered part of each view's background, linear, [N, size, size, 3]."""
     pictures = torch.stack([_background(view.background, size) for view in views]).to(device)
-    hits = torch.bincount(pixel.long(), minlength=len(views) * size * size)
+    hits = torch.bincount(pixel, minlength=len(views) * size * size)
     uncovered = 1 - hits.to(torch.float32) / samples
     return pictures * uncovered.reshape(len(views), size, size, 1)
 
