@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import statistics
 import sys
 import time
@@ -59,8 +58,18 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         "classifier_ms": round(median["classifier"], 2),
         "fixed": _row(median["fixed"], median["classifier"]),
         "resampled": _row(median["resampled"], median["classifier"]),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_rss_mb": _peak_rss_mb(),
     }
+
+
+def _peak_rss_mb() -> int | None:
+    """The most memory this process has held; None on Windows, which does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def _row(step_ms: float, classifier_ms: float) -> dict[str, float]:

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", _run, "do one job from a file, without a server")
     run.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's --save-job")
-    run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture.png and result.json")
+    run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture and result.json")
     _device_arguments(run)
     return parser
 
@@ -115,7 +115,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 def _wait_for_eof(stop: threading.Event) -> None:
     """Whoever started us holds the other end of standard input; its end is ours."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(sys.stdin.fileno(), 4096):  # not sys.stdin.read, whose lock would be held at exit
         pass
     stop.set()
 

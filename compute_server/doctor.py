@@ -22,20 +22,17 @@ def examine(device_name_given: str, rasterizer: str) -> int:
     console.print(f"[bold]Assistive Signals server {VERSION}[/], protocol {PROTOCOL}, {platform.platform()}")
     console.print("  " + ", ".join(f"{name} {version}" for name, version in versions().items() if name != "server"))
     device = choose_device(device_name_given)
-    console.print(f"Device:      {device_name(device) if _usable(device) else f'[red]{device} cannot be used[/]'}")
-    console.print(f"Rasterizer:  {_rasterizer(rasterizer, device)}")
+    console.print(f"Device:      {device_name(device)}")
+    drawn_by = _rasterizer(rasterizer, device)
+    console.print(f"Rasterizer:  {drawn_by}")
     here = [spec.name for spec in available() if spec.available]
     console.print(f"Classifiers: {', '.join(here) or '[red]none[/]'} of {len(available())} known (`models` lists them)")
-    if not _usable(device) or "efficientnet_lite0" not in here:
+    if "efficientnet_lite0" not in here or drawn_by.startswith("[red]"):
         console.print("[red]A job cannot run here.[/]")
         return 1
     classes = load("efficientnet_lite0", device).logits(torch.full((1, 224, 224, 3), 0.5, device=device)).shape[1]
     console.print(f"[green]A job can run here[/] (efficientnet_lite0 answers with {classes} classes).")
     return 0
-
-
-def _usable(device: torch.device) -> bool:
-    return device.type == "cpu" or torch.cuda.is_available()
 
 
 def _rasterizer(name: str, device: torch.device) -> str:

@@ -7,6 +7,7 @@ who asked. A worker that dies ends its job with an error and is started again.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from shared import errors
 from shared import messages as m
 from shared.scene import check_scene
 from shared.version import VERSION
-from shared.wire import pack, peek, unpack
+from shared.wire import Envelope, Frame, pack, peek, unpack
 
 #: How often the worker's health is looked at.
 TICK_MS = 200
@@ -41,7 +42,7 @@ MAX_RESTARTS = 3
 class Record:
     """A job as the front knows it."""
 
-    job: m.Job
+    job: m.Job | None
     watchers: set[bytes] = field(default_factory=set)
     state: Literal["queued", "running", "done", "failed"] = "queued"
     submitted: float = field(default_factory=time.monotonic)
@@ -102,6 +103,7 @@ class Front:
         poller = zmq.Poller()
         poller.register(self._clients, zmq.POLLIN)
         poller.register(self._worker.socket, zmq.POLLIN)
+        self._worker.flush()
         ready = dict(poller.poll(TICK_MS))
         if self._clients in ready:
             self._from_client()
@@ -122,6 +124,9 @@ class Front:
             answer = self._answer(client, number, unpack(frames).message)
         except errors.AssistiveError as error:
             answer = m.Refused(error.to_data())
+        except Exception as error:  # the boundary: no request of one client may end the server for all
+            logging.exception("A request could not be answered.")
+            answer = m.Refused(errors.JobFailed(f"The server failed with {type(error).__name__}: {error}.").to_data())
         if answer is not None:
             self._send(client, answer, number)
             self._send_ending(client, answer)
@@ -200,8 +205,19 @@ class Front:
     # --- worker -----------------------------------------------------------------------------------------------------
 
     def _from_worker(self) -> None:
-        envelope = unpack([frame.buffer for frame in self._worker.socket.recv_multipart(copy=False)])
+        frames = [frame.buffer for frame in self._worker.socket.recv_multipart(copy=False)]
+        try:
+            self._take(unpack(frames))
+        except errors.AssistiveError as error:  # a number that is none, say: the job that made it has failed
+            logging.error("The worker sent what cannot be used: %s", error)
+            if self._running is not None:
+                self._worker.send(m.Cancel(self._running))
+                self._end(m.Ended(job_id=self._running, error=errors.JobFailed(error.message).to_data()))
+
+    def _take(self, envelope: Envelope) -> None:
         message = envelope.message
+        if isinstance(message, m.Ended | m.Progress | m.Preview) and message.job_id != self._running:
+            return  # of a job that has been given up
         if isinstance(message, m.Ended):
             self._deaths = 0
             self._end(message)
@@ -211,6 +227,7 @@ class Front:
         elif isinstance(message, m.Welcome):
             self._device = message.device
         elif envelope.request in self._asked:
+            self._deaths = 0
             self._send_answer(envelope.request, message)
 
     def _send_answer(self, mine: int, message: m.Message) -> None:
@@ -222,6 +239,7 @@ class Front:
             self._running = self._queue.popleft()
             record = self._records[self._running]
             record.state, record.started = "running", time.monotonic()
+            assert record.job is not None, "only ended jobs have let go of their scene"
             self._worker.send(m.Submit(record.job))
 
     def _end(self, ended: m.Ended) -> None:
@@ -230,7 +248,8 @@ class Front:
             timing = msgspec.structs.replace(ended.result.timing, queue_s=record.started - record.submitted)
             ended = msgspec.structs.replace(ended, result=msgspec.structs.replace(ended.result, timing=timing))
         record.state = "done" if ended.error is None else "failed"
-        record.ended = ended
+        record.ended, record.job = ended, None
+        self._records.move_to_end(ended.job_id)
         if self._running == ended.job_id:
             self._running = None
         for watcher in record.watchers:
@@ -256,6 +275,9 @@ class Front:
             self._end(m.Ended(job_id=self._running, error=error))
         if self._deaths <= MAX_RESTARTS:
             self._worker.restart()
+            return
+        while self._queue:
+            self._end(m.Ended(job_id=self._queue.popleft(), error=error))
 
 
 class WorkerProcess:
@@ -265,6 +287,7 @@ class WorkerProcess:
         self._context = context
         self._folder = folder
         self._arguments = ["--device", device, "--rasterizer", rasterizer]
+        self._outbox: deque[list[Frame]] = deque()
         self._starts = 0
         self.socket: zmq.Socket[bytes]
         self._process: subprocess.Popen[bytes]
@@ -272,18 +295,32 @@ class WorkerProcess:
 
     def _start(self) -> None:
         self._starts += 1
+        self._outbox.clear()
         self.socket = self._context.socket(zmq.PAIR)
         self.socket.setsockopt(zmq.LINGER, 0)
-        # A file socket in a folder that only this user may enter, where the system has them.
-        self.socket.bind(f"ipc://{self._folder}/{self._starts}" if zmq.has("ipc") else "tcp://127.0.0.1:*")
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        # A file socket in a folder that only this user may enter, where the system has them and the path is short.
+        path = f"{self._folder}/{self._starts}"
+        file_socket = zmq.has("ipc") and len(path) < zmq.IPC_PATH_MAX_LEN
+        self.socket.bind(f"ipc://{path}" if file_socket else "tcp://127.0.0.1:*")
         address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        parent = ["--parent", str(os.getpid())]
-        command = [sys.executable, "-m", "compute_server.worker", address, *parent, *self._arguments]
-        self._process = subprocess.Popen(command, env=worker_environment(), stdin=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "compute_server.worker", address, *self._arguments]
+        # The worker ends when its standard input does, which is when this process is gone, however it went.
+        self._process = subprocess.Popen(command, env=worker_environment(), stdin=subprocess.PIPE)
 
     def send(self, message: m.Message, request: int = 0) -> None:
-        """One message to the worker; it waits in the socket until the worker looks."""
-        self.socket.send_multipart(pack(message, request), copy=False)
+        """One message to the worker. Never waits: what a worker that is still starting cannot take yet is kept."""
+        self._outbox.append(pack(message, request))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was kept, as far as the worker takes it."""
+        while self._outbox:
+            try:
+                self.socket.send_multipart(self._outbox[0], zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._outbox.popleft()
 
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -307,6 +344,8 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self.socket.close(linger=0)
 
 

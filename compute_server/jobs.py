@@ -18,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from shared import messages as m
+from shared.errors import InvalidInput
 from shared.scene import UvTexture, View
 from shared.version import VERSION
 
-from .classifiers import Classifier, load
+from .classifiers import Classifier, loaded
 from .evaluate import Figures, evaluate, render
 from .optimize import Observer, Problem, Trace, make_problem, optimise
 from .render.color import to_bytes
@@ -44,23 +45,28 @@ def choose_device(name: str) -> torch.device:
     """The device called ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("There is no CUDA device here that torch can use.", hint="Choose --device cpu or auto.")
     return torch.device(name)
 
 
 def run_job(
-    job: m.Job, device: torch.device, observer: JobObserver, *, queue_s: float = 0.0, rasterizer: str = "auto"
+    job: m.Job, device: torch.device, observer: JobObserver, *, rasterizer: str = "auto"
 ) -> m.Result:
-    """Do `job` and measure what it made. Raises :class:`~shared.errors.AssistiveError` for what is wrong with it."""
+    """Do `job` and measure what it made; ``timing.queue_s`` is left to whoever queued it.
+
+    Raises :class:`~shared.errors.AssistiveError` for what is wrong with the job.
+    """
     problem = make_problem(job, device, rasterizer)
     unseen = [name for name in dict.fromkeys(job.settings.held_out_models) if name not in job.settings.models]
-    classifiers = [*problem.classifiers, *(load(name, device) for name in unseen)]
+    classifiers = [*problem.classifiers, *(loaded(name, device) for name in unseen)]
     began = time.perf_counter()
     trace = optimise(problem, observer)
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
     timing = m.Timing(
-        queue_s=queue_s,
+        queue_s=0.0,
         optimise_s=optimised - began,
         evaluate_s=time.perf_counter() - optimised,
         step_median_s=_median(trace.step_seconds),
@@ -89,14 +95,14 @@ def _median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else 0.0
 
 
-def _views(problem: Problem) -> tuple[list[View], list[View]]:
-    """Views that training saw, and views that it never saw."""
+def _views(problem: Problem, steps: int) -> tuple[list[View], list[View]]:
+    """Views that training saw in its `steps` steps (those of the first, if there was none), and views it never saw."""
     settings, rig = problem.job.settings, problem.job.scene.rig
     train, _, held_out = generators(settings.seed)
+    count = min(TRAIN_VIEWS, settings.views * max(1, steps))
     if settings.sampling == "fixed":
-        seen = list(fixed_views(rig))[:TRAIN_VIEWS]
+        seen = list(fixed_views(rig))[:count]
     else:
-        count = min(TRAIN_VIEWS, settings.views * max(1, settings.steps))
         seen = list(itertools.islice(random_views(rig, train, settings.backgrounds), count))
     return seen, list(itertools.islice(random_views(rig, held_out, "varied"), settings.held_out_views))
 
@@ -107,7 +113,7 @@ def _measure(
     """Figures of each classifier, the check views, and the server's own pictures of them before and after."""
     settings = problem.job.settings
     pools = [problem.texture.pool_of(problem.texture.original), problem.texture.pool_of(texture)]
-    seen, unseen = _views(problem)
+    seen, unseen = _views(problem, trace.steps)
     if trace.outcome == "cancelled":
         seen, unseen = seen[:CANCELLED_VIEWS], unseen[:CANCELLED_VIEWS]
     check = unseen[: settings.check_views]

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from shared import messages as m
 from shared import targets
+from shared.errors import JobFailed
 from shared.scene import View, check_scene
 from shared.targets import Target
 
-from .classifiers import Classifier, labels, load
+from .classifiers import Classifier, labels, loaded
 from .evaluate import evaluate
 from .objectives import Objective, confidence, objective, total_variation
 from .render import rasterizer
@@ -111,7 +112,7 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
         target=target,
         texture=texture,
         renderer=Renderer(from_mesh(job.scene.mesh, device), raster, texture.layout),
-        classifiers=tuple(load(name, device) for name in settings.models),
+        classifiers=tuple(loaded(name, device) for name in settings.models),
         device=device,
         linear_original=texture.linear(),
         covered=covered,
@@ -144,7 +145,8 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
             if best.holds():
                 trace.outcome = "early"
                 break
-    best.offer(theta)
+    if trace.steps % VALIDATE_EVERY:
+        best.offer(theta)
     trace.theta = best.theta
     return trace
 
@@ -161,7 +163,7 @@ def _batches(problem: Problem) -> Iterator[Transport]:
         views = fixed_views(rig)
         chunks = [views[start : start + settings.views] for start in range(0, len(views), settings.views)]
         prepared = [problem.renderer.prepare(chunk, problem.size, settings.samples) for chunk in chunks]
-        yield from itertools.cycle(prepared)
+        yield from itertools.cycle(prepared)  # without end
     stream = random_views(rig, generators(settings.seed)[0], settings.backgrounds)
     while True:
         yield problem.renderer.prepare(
@@ -188,6 +190,11 @@ def gradient(problem: Problem, theta: Tensor, batch: Transport, step: int) -> tu
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
+    if not math.isfinite(float(loss.detach())):
+        raise JobFailed(
+            f"The loss became {float(loss.detach())} at step {step + 1}.",
+            hint="Look for lights or positions of absurd size, and for a target that is every class.",
+        )
     report = StepReport(
         step=step + 1,
         loss=float(loss.detach()),
@@ -218,25 +225,29 @@ class _Best:
     def __init__(self, problem: Problem) -> None:
         settings = problem.job.settings
         self._problem = problem
-        self._score = -1.0
-        self._held = 0
-        self.theta = problem.texture.start
         stream = random_views(problem.job.scene.rig, generators(settings.seed)[1], settings.backgrounds)
         self._views: Sequence[View] = list(itertools.islice(stream, VALIDATION_VIEWS))
+        self._held = 0
+        self.theta = problem.texture.start
+        self._score = self._judge(self.theta)
 
     def offer(self, theta: Tensor) -> None:
         """Keep `theta` if it is the best so far."""
+        score = self._judge(theta)
+        if score >= self._score:
+            self._score, self.theta = score, theta
+        stop_at = self._problem.job.settings.stop_at
+        self._held = self._held + 1 if stop_at is not None and score >= stop_at else 0
+
+    def _judge(self, theta: Tensor) -> float:
+        """Mean confidence of the trained classifiers on the validation views, of the bytes that would be written."""
         problem = self._problem
         with torch.no_grad():
             pool = problem.texture.pool_of(problem.texture.quantised(theta))
             figures = evaluate(
                 problem.renderer, [pool], self._views, problem.classifiers, problem.target, problem.job.settings.samples
             )[0]
-        score = statistics.fmean(each.stats().mean for each in figures)
-        if score >= self._score:
-            self._score, self.theta = score, theta
-        stop_at = problem.job.settings.stop_at
-        self._held = self._held + 1 if stop_at is not None and score >= stop_at else 0
+        return statistics.fmean(each.stats().mean for each in figures)
 
     def holds(self) -> bool:
         """Whether the last textures offered were all above the job's ``stop_at``."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shared import messages as m
 from shared.errors import InvalidInput, OutputFailed
+from shared.scene import VertexTexture
 from shared.wire import load_message
 
 from .jobs import choose_device, run_job
@@ -20,23 +22,29 @@ from .optimize import Problem, StepReport
 
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
-    """Do the job in `jobfile` and write ``texture.png`` and ``result.json`` into `out`."""
+    """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``) and ``result.json`` into `out`."""
     message = load_message(jobfile)
     if not isinstance(message, m.Submit):
         raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
+    _make(out)
     with _observer(message.job) as observer:
         result = run_job(message.job, choose_device(device), observer, rasterizer=rasterizer)
     summary = {
         "outcome": result.outcome,
         "steps": result.steps,
         "target": result.target,
+        "settings": message.job.settings,
         "models": result.models,
+        "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
+        "device": result.device,
         "timing": result.timing,
         "versions": result.versions,
     }
     files = {"result.json": msgspec.json.format(msgspec.json.encode(summary), indent=2)}
     if result.texture_png is not None:
         files["texture.png"] = result.texture_png.tobytes()
+    if isinstance(result.texture, VertexTexture):
+        files["colors.npy"] = _colors(result.texture)
     _write(out, files)
     _print(result, out)
     return 0
@@ -79,14 +87,33 @@ def _observer(job: m.Job) -> Iterator[_Bar]:
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """Each file whole or not at all."""
+    for name, data in files.items():
+        part = out / f".partial-{name}"
+        try:
+            part.write_bytes(data)
+            part.replace(out / name)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise _failed(out, error) from error
+
+
+def _make(out: Path) -> None:
+    """The folder `out`, before minutes of work are spent on what could not be written there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            with tempfile.NamedTemporaryFile(dir=out, delete=False) as part:
-                part.write(data)
-            Path(part.name).replace(out / name)
     except OSError as error:
-        raise OutputFailed(f"{out} cannot be written: {error.strerror}.", hint="Choose another --out.") from error
+        raise _failed(out, error) from error
+
+
+def _failed(out: Path, error: OSError) -> OutputFailed:
+    return OutputFailed(f"{out} cannot be written: {error.strerror}.", hint="Choose another --out.")
+
+
+def _colors(texture: VertexTexture) -> bytes:
+    """Vertex colours as an ``.npy`` file: [V, 3] uint8, display-encoded."""
+    buffer = io.BytesIO()
+    np.save(buffer, texture.colors)
+    return buffer.getvalue()
 
 
 def _print(result: m.Result, out: Path) -> None:

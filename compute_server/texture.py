@@ -1,7 +1,7 @@
 """Θ: the free texels (or vertex colours) of an object, their mask, and the way from Θ to a linear pool and to bytes.
 
 Only texels that the surface covers and the mask frees are parameters. A UV texture is padded: texels near an island
-follow its nearest texel, so that filtering finds no seam of old colour there.
+change as its nearest texel does, so that filtering across an edge finds the new colour, not the old.
 """
 
 from __future__ import annotations

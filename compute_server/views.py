@@ -171,7 +171,7 @@ def _blocks(rng: np.random.Generator) -> np.ndarray:
     picture = np.array(_flat(rng))
     for color in _colors(rng, int(rng.integers(6, 30))):
         (x, y), (width, height) = rng.integers(-12, BACKGROUND_SIZE, 2), rng.integers(3, 40, 2)
-        picture[max(y, 0) : y + height, max(x, 0) : x + width] = color
+        picture[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = color
     return picture
 
 

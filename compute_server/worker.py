@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+import threading
 import time
 import traceback
 
@@ -19,43 +21,35 @@ from shared import errors, targets
 from shared import messages as m
 from shared.wire import Envelope, pack, unpack
 
-from .classifiers import Classifier, available, labels, load
+from .classifiers import available, labels, loaded
 from .jobs import choose_device, run_job
 from .objectives import confidence
 from .optimize import Problem, StepReport
 from .render.color import from_bytes, to_bytes
 from .sheet import contact_sheet
 
-#: An idle worker looks this often whether the front is still there.
-ORPHAN_CHECK_MS = 1000
-
 
 class Worker:
     """One device, one socket, and the classifiers loaded so far."""
 
-    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str, parent: int) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str) -> None:
         self.device = device
         self._socket = socket
         self._rasterizer = rasterizer
-        self._classifiers: dict[str, Classifier] = {}
-        self._parent = parent
         self._cancelled: set[str] = set()
 
     def serve(self) -> None:
-        """Answer until the front is gone."""
+        """Answer for ever; the process ends with the front (see `main`)."""
         self.send(m.Welcome(version="", device=device_name(self.device), jobs_running=0, jobs_queued=0))
-        while os.getppid() == self._parent:
-            if self._socket.poll(ORPHAN_CHECK_MS):
-                self._handle(self._receive())
+        while True:
+            self._handle(self._receive())
 
     def send(self, message: m.Message, request: int = 0) -> None:
         """One message to the front."""
         self._socket.send_multipart(pack(message, request), copy=False)
 
     def answer_pending(self) -> None:
-        """Handle whatever has come in; does not wait. Ends the process when the front is gone."""
-        if os.getppid() != self._parent:
-            raise SystemExit("The front is gone.")
+        """Handle whatever has come in; does not wait."""
         while self._socket.poll(0):
             self._handle(self._receive())
 
@@ -92,16 +86,11 @@ class Worker:
             return m.Refused(_unexpected(error))
         return m.Refused(errors.InvalidInput(f"A worker does not answer {type(message).__name__}.").to_data())
 
-    def _classifier(self, name: str) -> Classifier:
-        if name not in self._classifiers:
-            self._classifiers[name] = load(name, self.device)
-        return self._classifiers[name]
-
     @torch.no_grad()
     def _classify(self, pictures: np.ndarray, model: str, target: str, top: int) -> tuple[m.Verdict, ...]:
         names = labels()
         goal = targets.resolve(target, names)
-        classifier = self._classifier(model)
+        classifier = loaded(model, self.device)
         verdicts: list[m.Verdict] = []
         for start in range(0, len(pictures), 16):
             images = from_bytes(torch.tensor(pictures[start : start + 16], device=self.device))
@@ -125,6 +114,7 @@ class Worker:
         return m.Sheet(contact_sheet(message.before, message.after, verdicts, title))
 
     def _run(self, job: m.Job) -> m.Ended:
+        self._cancelled.clear()
         try:
             observer = _Reporter(self, job)
             return m.Ended(job_id=job.id, result=run_job(job, self.device, observer, rasterizer=self._rasterizer))
@@ -133,8 +123,6 @@ class Worker:
         except Exception as error:  # the boundary: a failing job is an error to its client, and the worker lives on
             traceback.print_exc()
             return m.Ended(job_id=job.id, error=_unexpected(error))
-        finally:
-            self._cancelled.discard(job.id)
 
 
 def _unexpected(error: Exception) -> errors.ErrorData:
@@ -223,20 +211,30 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
+def _end_with_front() -> None:
+    """The front holds the other end of standard input; when it is gone, so are we, in the middle of whatever."""
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
 def main() -> None:
     """Connect to the front and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
-    parser.add_argument("--parent", type=int, required=True, help="process id of the front; we end when it does")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rasterizer", default="auto")
     given = parser.parse_args()
+    threading.Thread(target=_end_with_front, daemon=True).start()
     context = zmq.Context()
     socket = context.socket(zmq.PAIR)
     socket.setsockopt(zmq.LINGER, 1000)
     socket.connect(given.address)
     try:
-        Worker(socket, choose_device(given.device), given.rasterizer, given.parent).serve()
+        Worker(socket, choose_device(given.device), given.rasterizer).serve()
+    except errors.AssistiveError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         pass  # Ctrl-C in a terminal reaches the whole process group; the front says what there is to say
     finally:

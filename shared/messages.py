@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
-    models: tuple[str, ...] = ("efficientnet_lite0",)
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
     held_out_models: tuple[str, ...] = ()
     steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "grey"] = "varied"
-    held_out_views: Positive = 64
+    held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     stop_at: Fraction | None = None
     preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0

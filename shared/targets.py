@@ -70,12 +70,12 @@ def _checked_index(index: int, labels: Sequence[str]) -> int:
 
 
 def nearest(part: str, labels: Sequence[str], count: int = 5) -> list[str]:
-    """Labels and set names most like `part`: those that contain it first, then those spelt like it."""
+    """Labels and set names most like `part`: the two spelt most like it, those that contain it, then others alike."""
     names = {_fold(name): name for name in (*SETS, *labels)}
     word = _fold(part)
     containing = sorted((name for folded, name in names.items() if word and word in folded), key=len)
     alike = [names[folded] for folded in difflib.get_close_matches(word, list(names), n=count, cutoff=0.5)]
-    return list(dict.fromkeys([*alike, *containing]))[:count]
+    return list(dict.fromkeys([*alike[:2], *containing, *alike]))[:count]
 
 
 def _suggestion(part: str, labels: Sequence[str]) -> str:

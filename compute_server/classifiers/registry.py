@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +44,12 @@ def available() -> list[ClassifierSpec]:
     `load` also takes timm's other models as "timm/NAME". Makes no network and reads no weights.
     """
     return [spec for family in _FAMILIES for spec in family.listed()]
+
+
+@functools.lru_cache(maxsize=4)
+def loaded(name: str, device: torch.device) -> Classifier:
+    """As :func:`load`, once: the last four classifiers are kept, for jobs and short requests alike."""
+    return load(name, device)
 
 
 def load(name: str, device: torch.device | str = "cpu") -> Classifier:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .rasterizer import Visibility
     from .sampling import Transport
 
+#: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
+MAX_SCATTER_BYTES = 256 << 20
+
 
 def interpolate(
     geometry: Geometry, visibility: Visibility, matrices: np.ndarray, eyes: np.ndarray
@@ -165,7 +168,8 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
 
 def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    pools = np.zeros((nb.get_num_threads(), texels, 3), np.float32)
+    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
+    pools = np.zeros((parts, texels, 3), np.float32)
     _scatter(
         grad.reshape(-1, 3).numpy(),
         transport.taps.index.numpy(),

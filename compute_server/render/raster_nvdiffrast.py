@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -14,8 +17,16 @@ from .rasterizer import Visibility, nvdiffrast_installed, pack
 TRIANGLES_PER_CHUNK = 4_000_000
 
 
+@functools.cache
+def _context(device: torch.device) -> Any:
+    """The one context of this process on `device`: each that is made keeps its memory."""
+    import nvdiffrast.torch as dr
+
+    return dr.RasterizeCudaContext(device=device)
+
+
 class NvdiffrastRasterizer:
-    """See :class:`~compute_server.render.rasterizer.Rasterizer`. One per process: each context keeps its memory."""
+    """See :class:`~compute_server.render.rasterizer.Rasterizer`."""
 
     name = "nvdiffrast"
 
@@ -28,7 +39,7 @@ class NvdiffrastRasterizer:
         import nvdiffrast.torch as dr
 
         self._dr = dr
-        self._context = dr.RasterizeCudaContext(device=device)
+        self._context = _context(device)
 
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""

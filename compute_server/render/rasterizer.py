@@ -6,6 +6,7 @@ conformance suite in ``tests/server/test_rasterizers.py``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,11 +68,14 @@ def choose(name: str, device: torch.device) -> Rasterizer:
     raise InvalidInput(f"No rasterizer is called {name!r}.", hint="There are auto, numba, numpy and nvdiffrast.")
 
 
+@functools.cache
 def nvdiffrast_installed() -> bool:
     """Whether nvdiffrast can be imported; it is never installed by this project (research and evaluation licence)."""
-    import importlib.util
-
-    return importlib.util.find_spec("nvdiffrast") is not None
+    try:
+        import nvdiffrast.torch  # noqa: F401
+    except (ImportError, OSError):  # not there, or built against another torch or CUDA
+        return False
+    return True
 
 
 def pack(triangle: Tensor, barycentric: Tensor) -> Visibility:

@@ -8,14 +8,19 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 import zmq
 from helpers.jobs import small_job
+from helpers.server import running_server
 from PIL import Image
 
 from compute_server import cli
+from compute_server.bench_scene import bench_scene
 from shared import messages as m
+from shared.scene import VertexTexture
 from shared.wire import save_message
 
 
@@ -90,6 +95,32 @@ def test_a_taken_port_is_a_sentence_and_an_exit_code(capsys: pytest.CaptureFixtu
     assert f"127.0.0.1:{port} is taken" in said
     assert "Traceback" not in said
     context.destroy(linger=0)
+
+
+def test_run_keeps_vertex_colours(tmp_path: Path) -> None:
+    scene = bench_scene(16)
+    colors = np.full((len(scene.mesh.positions), 3), 128, np.uint8)
+    scene = msgspec.structs.replace(scene, texture=VertexTexture(colors))
+    save_message(m.Submit(small_job(scene=scene, steps=1, alpha=0.1)), tmp_path / "a.job")
+    assert cli.main(["run", str(tmp_path / "a.job"), "--out", str(tmp_path / "out")]) == 0
+    written = np.load(tmp_path / "out" / "colors.npy")
+    assert written.shape == colors.shape
+    assert (written != colors).any()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("command", ["doctor", "bench"])
+def test_a_device_that_is_not_there_is_a_sentence(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--device", "cuda"]) == 2
+    said = capfd.readouterr().err
+    assert "no CUDA device" in said
+    assert "Traceback" not in said
+
+
+def test_a_server_that_is_told_to_end_does_so_cleanly() -> None:
+    with running_server() as (process, _):
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_a_server_ends_with_the_one_that_started_it() -> None:

@@ -19,10 +19,11 @@ from helpers.jobs import small_job
 from helpers.server import running_server
 
 from compute_server.bench_scene import bench_scene
-from compute_server.front import Front
+from compute_server.front import KEPT_JOBS, Front
 from shared import errors
 from shared import messages as m
 from shared.client import Client
+from shared.scene import LightState, SunLight
 from shared.version import VERSION
 from shared.wire import pack, unpack
 
@@ -170,6 +171,46 @@ def test_a_mesh_without_faces_is_refused_at_once(client: Client) -> None:
     scene = msgspec.structs.replace(scene, mesh=msgspec.structs.replace(scene.mesh, **arrays))
     with pytest.raises(errors.InvalidInput, match="'bench body' has no faces"):
         client.submit(small_job("faceless", scene=scene))
+
+
+def test_lights_beyond_all_bounds_fail_their_job_and_not_the_server(client: Client) -> None:
+    scene = bench_scene(16)
+    state = LightState(name="nova", lights=(SunLight(power=(1e39, 1e39, 1e39), direction=(0.0, 0.0, -1.0)),))
+    scene = msgspec.structs.replace(scene, rig=msgspec.structs.replace(scene.rig, lights=(state,)))
+    job = small_job("nova", scene=scene)
+    client.submit(job)
+    with pytest.raises(errors.JobFailed):
+        client.wait(job.id, silence_s=120)
+    after = small_job("after the nova", steps=1)
+    client.submit(after)
+    assert client.wait(after.id, silence_s=120).outcome == "finished"
+
+
+def test_a_job_that_waited_longest_can_still_be_cancelled_after_many_others(client: Client) -> None:
+    first = small_job("runs meanwhile", steps=5000)
+    client.submit(first)
+    waiting = small_job("waits", steps=1)
+    client.submit(waiting)
+    for number in range(KEPT_JOBS + 1):
+        client.submit(small_job(f"other {number}", steps=1))
+        client.cancel(f"other {number}")
+    assert client.cancel(waiting.id).state == "failed"
+    client.cancel(first.id)
+    assert client.wait(first.id, silence_s=120).outcome == "cancelled"
+
+
+def test_the_front_answers_while_its_worker_is_still_starting() -> None:
+    with running_server() as (_, address), Client(address, timeout_s=60) as client:
+        client.submit(small_job("early", steps=0))
+        began = time.monotonic()
+        welcome = client.hello()
+        assert time.monotonic() - began < 0.5
+        assert welcome.device == ""  # the worker has not spoken yet
+
+
+def test_a_job_without_classifiers_is_refused(client: Client) -> None:
+    with pytest.raises(errors.InvalidInput, match="models"):
+        client.submit(small_job("nobody to ask", models=()))
 
 
 def test_an_unknown_job_is_said_to_be_unknown(client: Client) -> None:
