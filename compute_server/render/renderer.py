@@ -76,18 +76,19 @@ def _light(views: Sequence[View], surface: gbuffer.GBuffer, view_start: Tensor) 
 
 def _backdrop(views: Sequence[View], size: int, pixel: Tensor, samples: int, device: torch.device) -> Tensor:
     """The uncovered part of each view's background, linear, [N, size, size, 3]."""
-    pictures = torch.stack([_background(view.background, size) for view in views]).to(device)
     hits = torch.bincount(pixel, minlength=len(views) * size * size)
     uncovered = 1 - hits.to(torch.float32) / samples
-    return pictures * uncovered.reshape(len(views), size, size, 1)
+    return _backgrounds(views, size).to(device).mul_(uncovered.reshape(len(views), size, size, 1))
 
 
-def _background(picture: np.ndarray, size: int) -> Tensor:
-    """A background picture, decoded and then stretched over the frame, linear [size, size, 3]."""
-    image = srgb_decode(from_bytes(torch.tensor(picture)))
-    if image.shape[:2] == (size, size):
-        return image
-    planes = image.permute(2, 0, 1)[None]
-    shrinks = max(picture.shape[:2]) > size  # the filter that skips nothing costs four times as much
+def _backgrounds(views: Sequence[View], size: int) -> Tensor:
+    """Background pictures, decoded and then stretched over the frame, linear [N, size, size, 3]."""
+    shapes = {view.background.shape for view in views}
+    if len(shapes) > 1:
+        return torch.cat([_backgrounds([view], size) for view in views])
+    pictures = srgb_decode(from_bytes(torch.from_numpy(np.stack([view.background for view in views]))))
+    shrinks = max(pictures.shape[1:3]) > size  # the filter that skips nothing costs four times as much
+    # By planes: torch's channels-last kernel takes three times as long with three channels.
+    planes = pictures.permute(0, 3, 1, 2).contiguous()
     stretched = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=shrinks)
-    return stretched[0].permute(1, 2, 0).contiguous()
+    return stretched.permute(0, 2, 3, 1).contiguous()
