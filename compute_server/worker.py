@@ -104,8 +104,6 @@ class Worker:
         return tuple(verdicts)
 
     def _draw_sheet(self, message: m.DrawSheet) -> m.Sheet:
-        if message.before.shape != message.after.shape:
-            raise errors.InvalidInput("The pictures before and after differ in number or size.")
         verdicts = (
             self._classify(message.before, message.model, message.target, 1),
             self._classify(message.after, message.model, message.target, 1),
