@@ -6,13 +6,15 @@ alike. No torch.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 
+from shared.errors import InvalidInput
 from shared.scene import (
     AreaLight,
     Camera,
@@ -33,7 +35,11 @@ BACKGROUND_SIZE = 64
 #: Random cameras never look straight down or up, where "azimuth" loses its meaning.
 MAX_ELEVATION = math.radians(88)
 
+GREY = np.full((2, 2, 3), 128, np.uint8)
+
+Backgrounds = Literal["varied", "flat", "noise", "pictures", "grey"]
 Choice = TypeVar("Choice")
+Maker = Callable[[np.random.Generator], np.ndarray]
 
 
 def generators(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
@@ -44,21 +50,24 @@ def generators(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.
 
 def fixed_views(rig: Rig) -> tuple[View, ...]:
     """The rig as it stands: every camera once, the light states in turn, in front of mid grey."""
-    grey = np.full((2, 2, 3), 128, np.uint8)
     return tuple(
-        View(camera=camera, lights=rig.lights[index % len(rig.lights)], background=grey)
+        View(camera=camera, lights=rig.lights[index % len(rig.lights)], background=GREY)
         for index, camera in enumerate(rig.cameras)
     )
 
 
-def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Literal["varied", "grey"]) -> Iterator[View]:
-    """Views without end. Cameras and light states each take turns in random order, so that none is left out."""
+def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -> Iterator[View]:
+    """Views without end. Cameras and light states each take turns in random order, so that none is left out.
+
+    Raises :class:`InvalidInput` when `backgrounds` asks for the rig's pictures and it has none.
+    """
+    behind = _backgrounds(rig, backgrounds, rng)
     cameras, states = _turns(rig.cameras, rng), _turns(rig.lights, rng)
     while True:
         yield View(
             camera=jitter_camera(next(cameras), rig.center, rig.camera_jitter, rng),
             lights=jitter_lights(next(states), rig.center, rig.light_jitter, rng),
-            background=background(rng) if backgrounds == "varied" else np.full((2, 2, 3), 128, np.uint8),
+            background=next(behind),
         )
 
 
@@ -140,9 +149,21 @@ def _vector(values: np.ndarray) -> Vector:
 # --- backgrounds ----------------------------------------------------------------------------------------------------
 
 
-def background(rng: np.random.Generator) -> np.ndarray:
-    """A made-up background, ``[B, B, 3] uint8`` display-encoded: flat, horizon, blocks or coloured 1/f noise."""
-    make = (_flat, _horizon, _blocks, _noise)[rng.integers(4)]
+def _backgrounds(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Backgrounds ``[H, W, 3] uint8`` of one kind without end."""
+    if kind == "grey":
+        return itertools.repeat(GREY)
+    if kind == "pictures":
+        if rig.backgrounds is None or len(rig.backgrounds) == 0:
+            raise InvalidInput("The job has no background pictures.", hint="Choose another kind of background.")
+        return _turns(list(rig.backgrounds), rng)
+    makers = {"flat": (_flat,), "noise": (_noise,), "varied": (_flat, _horizon, _blocks, _noise)}[kind]
+    return (background(rng, makers) for _ in itertools.repeat(None))
+
+
+def background(rng: np.random.Generator, makers: Sequence[Maker]) -> np.ndarray:
+    """A background by one of `makers`, ``[B, B, 3] uint8`` display-encoded."""
+    make = makers[rng.integers(len(makers))]
     return np.asarray(np.clip(make(rng), 0, 1) * 255, np.uint8)
 
 

@@ -83,17 +83,35 @@ class Client:
             raise InvalidInput(f"The address {self.address!r} cannot be used: {error}.") from error
         return socket
 
+    def send(self, message: m.Request) -> int:
+        """Send `message` and wait for nothing; its reply will bear the number given here."""
+        number = next(self._numbers)
+        self._socket.send_multipart(pack(message, number), copy=False)
+        return number
+
+    def receive(self, timeout_s: float = 0.0) -> Envelope | None:
+        """The next message, whatever it is, or None when none comes within `timeout_s`.
+
+        For those who keep several requests open at once; the other methods wait for one answer at a time. Raises
+        :class:`ProtocolMismatch` or :class:`InvalidInput` for what cannot be read.
+        """
+        if not self._socket.poll(max(0, round(timeout_s * 1000))):
+            return None
+        frames = self._socket.recv_multipart(copy=False)
+        return unpack([frame.buffer for frame in frames])
+
     def request(self, message: m.Request, reply: type[ReplyType], *, timeout_s: float | None = None) -> ReplyType:
         """Send `message` and wait for its reply, which must be a `reply`.
 
         Events that arrive meanwhile are kept for :meth:`poll`. Raises :class:`ServerUnreachable` after `timeout_s`, or
         the server's own error.
         """
-        number = next(self._numbers)
-        self._socket.send_multipart(pack(message, number), copy=False)
+        number = self.send(message)
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        while (envelope := self._receive(deadline - time.monotonic())) is not None:
-            if envelope.request == number:
+        while (envelope := self.receive(deadline - time.monotonic())) is not None:
+            if isinstance(envelope.message, m.Event):
+                self._events.append(envelope.message)
+            elif envelope.request == number:
                 return self._expect(envelope.message, reply)
         raise ServerUnreachable(
             f"No answer from {self.address}.", hint="Start it with `assistive-server serve`, or check the address."
@@ -110,19 +128,12 @@ class Client:
         """The next event of a watched job, or None when none comes within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not self._events:
-            if self._receive(deadline - time.monotonic()) is None:
+            envelope = self.receive(deadline - time.monotonic())
+            if envelope is None:
                 return None
+            if isinstance(envelope.message, m.Event):
+                self._events.append(envelope.message)
         return self._events.popleft()
-
-    def _receive(self, timeout_s: float) -> Envelope | None:
-        """One message off the socket, events also queued; None when time is up."""
-        if not self._socket.poll(max(0, round(timeout_s * 1000))):
-            return None
-        frames = self._socket.recv_multipart(copy=False)
-        envelope = unpack([frame.buffer for frame in frames])
-        if isinstance(envelope.message, m.Event):
-            self._events.append(envelope.message)
-        return envelope
 
     def hello(self, *, timeout_s: float | None = None) -> m.Welcome:
         """Who is there; also checks that both sides speak the same protocol."""

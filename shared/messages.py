@@ -24,7 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``epsilon`` None leaves the texture free; ``norm`` says which ball it is. ``sampling`` "random" draws new views,
     lights and backgrounds around the rig in every step (EoT), "fixed" uses the rig's own cameras in turn with its light
-    states. ``stop_at`` ends the job early once held-out confidence of the trained models holds above it.
+    states. ``backgrounds`` "pictures" are those of the rig, the others are made up. ``stop_at`` ends the job early once
+    held-out confidence of the trained models holds above it.
     """
 
     target: str
@@ -40,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     objective: Literal["cross_entropy", "margin"] = "cross_entropy"
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     sampling: Literal["random", "fixed"] = "random"
-    backgrounds: Literal["varied", "grey"] = "varied"
+    backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     stop_at: Fraction | None = None

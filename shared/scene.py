@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from .arrays import Array, Matrix4, Picture
+from .arrays import Array, Matrix4, Picture, Pictures
 from .errors import InvalidInput
 
 Vector = tuple[float, float, float]
@@ -132,7 +132,8 @@ class LightJitter(msgspec.Struct, frozen=True, kw_only=True):
 class Rig(msgspec.Struct, frozen=True, kw_only=True):
     """The cameras and light states an object is to be recognised under, and the freedom around them.
 
-    ``center`` is the point that random views turn about.
+    ``center`` is the point that random views turn about. ``backgrounds`` are pictures to stand behind the object, for
+    jobs that ask for them; there may be none.
     """
 
     cameras: tuple[Camera, ...]
@@ -140,6 +141,7 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
     center: Vector
     camera_jitter: CameraJitter = CameraJitter()
     light_jitter: LightJitter = LightJitter()
+    backgrounds: Pictures | None = None
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,14 +12,15 @@ import pytest
 from compute_server.bench_scene import bench_scene
 from compute_server.views import (
     MAX_ELEVATION,
-    background,
+    Backgrounds,
     fixed_views,
     generators,
     jitter_camera,
     jitter_lights,
     random_views,
 )
-from shared.scene import AreaLight, CameraJitter, LightJitter, LightState, PointLight, SunLight, View
+from shared.errors import InvalidInput
+from shared.scene import AreaLight, CameraJitter, LightJitter, LightState, PointLight, Rig, SunLight, View
 
 RIG = bench_scene(16).rig
 NO_CAMERA_JITTER = CameraJitter(azimuth=0, elevation=0, roll=0, distance=0, zoom=0, shift=0)
@@ -147,11 +148,37 @@ def test_fixed_views_are_the_rig_itself_in_front_of_grey() -> None:
     assert all((view.background == 128).all() for view in views)
 
 
-def test_backgrounds_are_pictures_of_many_kinds() -> None:
-    rng = np.random.default_rng(0)
-    pictures = [background(rng) for _ in range(40)]
+def backgrounds(kind: Backgrounds, rig: Rig = RIG, count: int = 40) -> list[np.ndarray]:
+    views = itertools.islice(random_views(rig, np.random.default_rng(0), kind), count)
+    return [view.background for view in views]
+
+
+def busyness(picture: np.ndarray) -> float:
+    return float(picture.astype(float).std(axis=(0, 1)).max())
+
+
+def test_varied_backgrounds_are_pictures_of_many_kinds() -> None:
+    pictures = backgrounds("varied")
     assert {picture.shape for picture in pictures} == {(64, 64, 3)}
     assert {picture.dtype for picture in pictures} == {np.dtype(np.uint8)}
-    spread = [float(picture.astype(float).std(axis=(0, 1)).max()) for picture in pictures]
+    spread = [busyness(picture) for picture in pictures]
     assert min(spread) == 0  # flat ones
     assert max(spread) > 30  # and busy ones
+
+
+def test_flat_backgrounds_are_of_one_colour_each_and_noise_of_many() -> None:
+    flat = backgrounds("flat")
+    assert max(map(busyness, flat)) == 0
+    assert len({tuple(picture[0, 0]) for picture in flat}) > 30
+    assert min(map(busyness, backgrounds("noise"))) > 0
+
+
+def test_the_pictures_of_the_rig_take_turns_as_backgrounds() -> None:
+    own = np.arange(3 * 4 * 5 * 3, dtype=np.uint8).reshape(3, 4, 5, 3)
+    found = backgrounds("pictures", msgspec.structs.replace(RIG, backgrounds=own), count=6)
+    assert sorted(int(picture[0, 0, 0]) for picture in found) == sorted([0, 60, 120] * 2)
+
+
+def test_pictures_are_refused_as_backgrounds_when_the_rig_has_none() -> None:
+    with pytest.raises(InvalidInput, match="no background pictures"):
+        backgrounds("pictures")

@@ -189,6 +189,17 @@ def test_closing_does_not_wait_for_requests_that_nobody_took(nobody: str) -> Non
     assert time.monotonic() - began < 2.0
 
 
+def test_requests_that_are_sent_at_once_are_answered_by_their_numbers() -> None:
+    with Server(_polite) as server, Client(server.address) as client:
+        first, second = client.send(m.Hello(VERSION)), client.send(m.Watch("job-1"))
+        answers = [client.receive(5.0), client.receive(5.0)]
+        assert client.receive(0.0) is None
+    assert {answer.request: type(answer.message) for answer in answers if answer} == {
+        first: m.Welcome,
+        second: m.Accepted,
+    }
+
+
 def test_requests_are_answered() -> None:
     with Server(_polite) as server, Client(server.address) as client:
         assert client.hello() == _welcome()
