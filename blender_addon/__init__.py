@@ -3,28 +3,59 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
+NEEDED = ("msgspec", "zmq")
+MODULES = (
+    "preferences",
+    "properties",
+    "icons",
+    "runtime",
+    "operators.server",
+    "operators.job",
+    "operators.mask",
+    "operators.rigs",
+    "operators.results",
+    "optimise_presets",
+    "panels",
+    "samples",
+)
+
+_registered: list[Any] = []
 _commands: list[Any] = []
 
 
 def register() -> None:
-    """Adds the samples to the Add menu, and `blender --command assistive`."""
+    """Adds the panel, the samples, and `blender --command assistive`; connects to nothing.
+
+    Where a package is missing, as in a distribution's Blender whose Python the extension has no wheels for, all there
+    is is a panel that says so.
+    """
     import bpy
 
-    from . import samples
-    from .commands import main
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    names = MODULES if not missing else ("missing",)
+    try:
+        for name in names:
+            module = importlib.import_module(f".{name}", __package__)
+            module.register()
+            _registered.append(module)
+    except Exception:
+        unregister()  # what is half registered could never be taken away
+        raise
+    if not missing:
+        from .commands import main
 
-    samples.register()
-    _commands.append(bpy.utils.register_cli_command("assistive", main))
+        _commands.append(bpy.utils.register_cli_command("assistive", main))
 
 
 def unregister() -> None:
     """Takes everything of `register` back."""
     import bpy
 
-    from . import samples
-
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
-    samples.unregister()
+    while _registered:
+        _registered.pop().unregister()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way back into Blender: a texture becomes new materials on an object, and can be taken off again.
 
-The originals (materials, images, UV maps) are never changed; each new material remembers what it stands in for.
+Nothing of the artist's is changed: not the materials, not the mesh's list of them, not images and UV maps. The new
+materials lie in slots of the object's own, and each remembers what it stands in for.
 """
 
 from __future__ import annotations
@@ -15,20 +16,13 @@ import numpy as np
 
 from . import png as png_files
 from ._shared import errors, scene
+from .collect.find import check_can_show, check_editable
 
-#: The custom property of a new material that says which slot and material it stands in for.
+#: The custom property of a new material that says which slot and material it stands in for. What it points to is in
+#: use, so Blender keeps the original in the file.
 MEMORY = "assistive"
 ATTRIBUTE = "AssistiveColor"
-
-
-@dataclass(frozen=True)
-class _Paint:
-    """Where the new base colour comes from: an image through a UV map, or a colour attribute."""
-
-    name: str
-    uv_map: str = ""
-    image: bpy.types.Image | None = None
-    attribute: str = ""
+MIX = "Assistive Mix"
 
 
 def apply_texture(
@@ -39,15 +33,20 @@ def apply_texture(
     png: bytes | None,
     uv_map: str,
     name: str,
+    result_id: str = "",
 ) -> list[bpy.types.Material]:
     """Give `obj` the `texture`: one new material for each slot that its faces use, in slot order.
 
-    Each is a copy of the slot's original with nothing changed but the base colour. `png` is `texture` as a file, if
-    there is one. A texture that was applied before is taken off first, so that originals stay what they were.
+    Each is a copy of the slot's original with nothing changed but a node group before the base colour, which all of
+    them share: it mixes what was there with the texture (:func:`mix_socket`). `png` is `texture` as a file, if there is
+    one; `result_id` is what :func:`applied_result` will say. A texture that was applied before is taken off first.
+
+    Raises :class:`InvalidInput`, before anything is changed, for an object that cannot take it.
     """
     _check_paintable(obj, texture)
     restore_original(obj)
-    paint = _make_paint(obj, texture, png, uv_map, name)
+    attribute = _new_attribute(obj.data, texture.colors) if isinstance(texture, scene.VertexTexture) else ""
+    paint = _Paint(name, _new_group(name, texture, png, uv_map, attribute), attribute, result_id)
     return [_replace_material(obj, index, paint) for index in _used_slots(context, obj)]
 
 
@@ -56,9 +55,11 @@ def restore_original(obj: bpy.types.Object, *, discard: bool = False) -> bool:
 
     With `discard`, the new materials and their images are deleted too.
     """
-    painted = [slot.material for slot in obj.material_slots if slot.material and MEMORY in slot.material]
+    painted = _painted(obj)
+    if painted:
+        check_editable(obj)
     memories = [_restore_slot(slot) for slot in obj.material_slots if slot.material in painted]
-    for attribute in {memory["attribute"] for memory in memories}:
+    for attribute in {material[MEMORY]["attribute"] for material in painted if not _is_shown(obj.data, material)}:
         if attribute in obj.data.color_attributes:
             obj.data.color_attributes.remove(obj.data.color_attributes[attribute])
     if any(memory["added"] for memory in memories):
@@ -68,25 +69,51 @@ def restore_original(obj: bpy.types.Object, *, discard: bool = False) -> bool:
     return bool(memories)
 
 
+def mix_socket(obj: bpy.types.Object) -> bpy.types.NodeSocket | None:
+    """The socket whose `default_value` says how much of the texture is on `obj`: 0 the original, 1 all of the texture.
+
+    None when nothing is applied.
+    """
+    groups = [node.node_tree for material in _painted(obj) for node in _group_nodes(material)]
+    return _mix_input(groups[0].nodes[MIX], "Factor_Float") if groups else None
+
+
+def applied_result(obj: bpy.types.Object) -> str | None:
+    """The `result_id` of the texture that is on `obj`; None when there is none."""
+    painted = _painted(obj)
+    return str(painted[0][MEMORY]["result"]) if painted else None
+
+
+def _painted(obj: bpy.types.Object) -> list[bpy.types.Material]:
+    """The materials on `obj` that :func:`apply_texture` has made."""
+    return [slot.material for slot in obj.material_slots if slot.material and MEMORY in slot.material]
+
+
 # --- the new base colour ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What the new materials of an object share: the node group with the new base colour, and what to remember."""
+
+    name: str
+    group: bpy.types.NodeTree
+    attribute: str
+    result_id: str
 
 
 def _check_paintable(obj: bpy.types.Object, texture: scene.Texture) -> None:
     if obj.type != "MESH":
         raise errors.InvalidInput(f"Object {obj.name!r} is not a mesh.", hint="Choose a mesh object.")
+    check_editable(obj)
     if obj.mode == "EDIT":
         raise errors.InvalidInput(f"Object {obj.name!r} is in Edit Mode.", hint="Leave Edit Mode first.")
+    check_can_show(obj, vertex_colors=isinstance(texture, scene.VertexTexture))
     if isinstance(texture, scene.VertexTexture) and len(texture.colors) != len(obj.data.vertices):
         raise errors.InvalidInput(
             f"{len(texture.colors)} vertex colours do not fit the {len(obj.data.vertices)} vertices of {obj.name!r}.",
             hint="Apply the modifiers that change its vertices, or use a UV texture.",
         )
-
-
-def _make_paint(obj: bpy.types.Object, texture: scene.Texture, png: bytes | None, uv_map: str, name: str) -> _Paint:
-    if isinstance(texture, scene.VertexTexture):
-        return _Paint(name=name, attribute=_new_attribute(obj.data, texture.colors))
-    return _Paint(name=name, uv_map=uv_map, image=_new_image(texture.image, png, name))
 
 
 def _new_image(pixels: np.ndarray, png: bytes | None, name: str) -> bpy.types.Image:
@@ -135,36 +162,36 @@ def _material_indices(mesh: bpy.types.Mesh) -> np.ndarray:
 
 def _replace_material(obj: bpy.types.Object, index: int, paint: _Paint) -> bpy.types.Material:
     """Put a painted copy into slot `index`, and remember in it all that :func:`restore_original` needs."""
-    memory: dict[str, Any] = {"added": not obj.material_slots, "attribute": paint.attribute}
+    memory: dict[str, Any] = {"added": not obj.material_slots, "attribute": paint.attribute, "result": paint.result_id}
     if memory["added"]:
         obj.data.materials.append(None)
     slot = obj.material_slots[index]
-    original = slot.material
-    memory |= {"link": slot.link, "original": original, "fake_user": bool(original and original.use_fake_user)}
-    if slot.link == "DATA" and obj.data.users > 1:  # only this object is to change, not those that share its mesh
+    memory |= {"link": slot.link, "original": slot.material}
+    if slot.link == "DATA":  # the mesh keeps its material, for itself and for other objects that share it
         slot.link = "OBJECT"
         memory["hidden"] = slot.material
-    material = _painted_copy(original, paint, fallback_name=obj.name)
+    material = _painted_copy(memory["original"], paint, fallback_name=obj.name)
     # A custom property can't hold None; what is missing reads as None.
     material[MEMORY] = {key: value for key, value in memory.items() if value is not None}
     slot.material = material
-    if original is not None:
-        original.use_fake_user = True
     return material
 
 
 def _restore_slot(slot: bpy.types.MaterialSlot) -> dict[str, Any]:
     """Put back what was in `slot`; gives what its material remembered."""
     memory = slot.material[MEMORY].to_dict()
-    original = memory.get("original")
     if memory["link"] == slot.link:
-        slot.material = original
-    else:  # the mesh kept its own material all along
+        slot.material = memory.get("original")
+    else:
         slot.material = memory.get("hidden")
         slot.link = memory["link"]
-    if original is not None:
-        original.use_fake_user = bool(memory["fake_user"])
     return dict(memory)
+
+
+def _is_shown(mesh: bpy.types.Mesh, material: bpy.types.Material) -> bool:
+    """Whether an object with `mesh` has `material`, as a duplicate of a painted object does."""
+    sharing = [obj for obj in bpy.data.objects if obj.data == mesh]
+    return any(slot.material == material for obj in sharing for slot in obj.material_slots)
 
 
 def _remove_added_slot(obj: bpy.types.Object) -> None:
@@ -176,12 +203,12 @@ def _remove_added_slot(obj: bpy.types.Object) -> None:
 
 def _discard(materials: Iterable[bpy.types.Material]) -> None:
     unused = [material for material in dict.fromkeys(materials) if material.users == 0]
-    images = {node.image for material in unused for node in material.node_tree.nodes if node.name == MEMORY}
-    for material in unused:
-        bpy.data.materials.remove(material)
-    for image in images - {None}:
-        if image.users == 0:
-            bpy.data.images.remove(image)
+    groups = {node.node_tree for material in unused for node in _group_nodes(material)}
+    bpy.data.batch_remove(unused)
+    groups = {group for group in groups if group.users == 0}
+    images = {node.image for group in groups for node in group.nodes if node.type == "TEX_IMAGE"}
+    bpy.data.batch_remove(groups)
+    bpy.data.batch_remove({image for image in images if image is not None and image.users == 0})
 
 
 # --- materials --------------------------------------------------------------------------------------------------------
@@ -194,10 +221,27 @@ def _painted_copy(original: bpy.types.Material | None, paint: _Paint, *, fallbac
         material.name = name
     else:  # nothing there that has a base colour
         material = _matte_material(name)
-    output = _paint_node(material.node_tree, paint)
     for color in list(_color_inputs(material)):
-        material.node_tree.links.new(output, color)
+        _insert_group(material.node_tree, color, paint.group)
     return material
+
+
+def _insert_group(tree: bpy.types.NodeTree, color: bpy.types.NodeSocket, group: bpy.types.NodeTree) -> None:
+    """Put a node of `group` before the socket `color`; what was there goes into the group."""
+    node = tree.nodes.new("ShaderNodeGroup")
+    node.node_tree = group
+    node.name = node.label = group.name
+    node.location = (color.node.location.x - 200, color.node.location.y)
+    node.inputs["Original"].default_value = color.default_value
+    for link in [link for link in color.links if not link.is_muted]:
+        tree.links.new(link.from_socket, node.inputs["Original"])
+    tree.links.new(node.outputs["Color"], color)
+
+
+def _group_nodes(material: bpy.types.Material) -> list[bpy.types.Node]:
+    """The nodes that :func:`_insert_group` has put into `material`."""
+    groups = [node for node in material.node_tree.nodes if node.bl_idname == "ShaderNodeGroup" and node.node_tree]
+    return [node for node in groups if MIX in node.node_tree.nodes]
 
 
 def _uses_nodes(material: bpy.types.Material) -> bool:
@@ -236,22 +280,48 @@ def _surface_nodes(tree: bpy.types.NodeTree) -> list[bpy.types.Node]:
     return found
 
 
-def _paint_node(tree: bpy.types.NodeTree, paint: _Paint) -> bpy.types.NodeSocket:
-    """The colour output of new nodes for `paint`, left of all others."""
-    left = min((node.location.x for node in tree.nodes), default=0.0)
-    if paint.image is None:
-        colors = tree.nodes.new("ShaderNodeVertexColor")
-        colors.layer_name = paint.attribute
-        colors.location = (left - 200, 0)
-        return colors.outputs["Color"]
-    texture = tree.nodes.new("ShaderNodeTexImage")
-    texture.name = MEMORY
-    texture.image = paint.image
+# --- the node group ---------------------------------------------------------------------------------------------------
+
+
+def _new_group(name: str, texture: scene.Texture, png: bytes | None, uv_map: str, attribute: str) -> bpy.types.NodeTree:
+    """A node group that mixes its input "Original" with `texture` (on a UV map, or in a colour attribute)."""
+    group = bpy.data.node_groups.new(f"Assistive {name}", "ShaderNodeTree")
+    group.interface.new_socket("Original", in_out="INPUT", socket_type="NodeSocketColor")
+    group.interface.new_socket("Color", in_out="OUTPUT", socket_type="NodeSocketColor")
+    original = _new_node(group, "NodeGroupInput", (-200, 200)).outputs["Original"]
+    mix = _new_node(group, "ShaderNodeMix", (0, 0))
+    mix.name, mix.label, mix.data_type = MIX, "Mix", "RGBA"
+    _mix_input(mix, "Factor_Float").default_value = 1.0
+    if isinstance(texture, scene.UvTexture):
+        color = _image_color(group, _new_image(texture.image, png, name), uv_map)
+    else:
+        colors = _new_node(group, "ShaderNodeVertexColor", (-200, 0))
+        colors.layer_name = attribute
+        color = colors.outputs["Color"]
+    group.links.new(original, _mix_input(mix, "A_Color"))
+    group.links.new(color, _mix_input(mix, "B_Color"))
+    mixed = next(socket for socket in mix.outputs if socket.identifier == "Result_Color")
+    group.links.new(mixed, _new_node(group, "NodeGroupOutput", (200, 0)).inputs["Color"])
+    return group
+
+
+def _mix_input(mix: bpy.types.Node, identifier: str) -> bpy.types.NodeSocket:
+    """An input of a mix node; it has several of each name."""
+    return next(socket for socket in mix.inputs if socket.identifier == identifier)
+
+
+def _image_color(group: bpy.types.NodeTree, image: bpy.types.Image, uv_map: str) -> bpy.types.NodeSocket:
+    texture = _new_node(group, "ShaderNodeTexImage", (-300, 0))
+    texture.image = image
     texture.interpolation = "Linear"
     texture.extension = "REPEAT"
-    texture.location = (left - 300, 0)
-    uv_map = tree.nodes.new("ShaderNodeUVMap")
-    uv_map.uv_map = paint.uv_map
-    uv_map.location = (left - 500, 0)
-    tree.links.new(uv_map.outputs["UV"], texture.inputs["Vector"])
+    place = _new_node(group, "ShaderNodeUVMap", (-500, 0))
+    place.uv_map = uv_map
+    group.links.new(place.outputs["UV"], texture.inputs["Vector"])
     return texture.outputs["Color"]
+
+
+def _new_node(tree: bpy.types.NodeTree, kind: str, location: tuple[float, float]) -> bpy.types.Node:
+    node = tree.nodes.new(kind)
+    node.location = location
+    return node

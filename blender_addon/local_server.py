@@ -21,27 +21,35 @@ from typing import IO
 from ._shared import errors
 
 VARIABLE = "ASSISTIVE_SERVER"
+PROGRAM = "assistive-server"
 ANNOUNCEMENT = "assistive-server listening on "
 LOG_LINES = 5
 
 
-def server_command() -> list[str]:
+def server_command(configured: str = "") -> list[str]:
     """The command that starts a compute server here.
 
-    The environment variable ASSISTIVE_SERVER comes first, then this Python if the server is installed in it, then
-    `assistive-server` on the path. Raises :class:`ServerUnreachable` when there is none.
+    What is `configured` comes first (a path, or a command with arguments), then the environment variable
+    ASSISTIVE_SERVER, then this Python if the server is installed in it, then `assistive-server` in the active virtual
+    environment and on the path. Raises :class:`ServerUnreachable` when there is none.
     """
-    if given := os.environ.get(VARIABLE, "").strip():
-        return shlex.split(given, posix=os.name == "posix")
+    if given := configured.strip() or os.environ.get(VARIABLE, "").strip():
+        return [given] if Path(given).is_file() else shlex.split(given, posix=os.name == "posix")
     # Inside Blender's own binary a `compute_server` that can be seen may still lack all that it needs.
     if not _inside_blender() and importlib.util.find_spec("compute_server") is not None:
         return [sys.executable, "-m", "compute_server.cli"]
-    if found := shutil.which("assistive-server"):
+    if found := _in_virtual_environment() or shutil.which(PROGRAM):
         return [found]
     raise errors.ServerUnreachable(
         "No compute server is installed on this machine.",
-        hint=f"Install assistive-signals with pip, name its command in {VARIABLE}, or give --server ADDRESS.",
+        hint=f"Install assistive-signals with pip, and name its command {PROGRAM} in the add-on's preferences or in "
+        f"{VARIABLE}; or give the address of a server elsewhere.",
     )
+
+
+def _in_virtual_environment() -> str | None:
+    folder = os.environ.get("VIRTUAL_ENV")
+    return shutil.which(PROGRAM, path=str(Path(folder) / ("Scripts" if os.name == "nt" else "bin"))) if folder else None
 
 
 def _inside_blender() -> bool:
@@ -73,11 +81,14 @@ class LocalServer:
         self._grace_s = grace_s
         self._process: subprocess.Popen[str] | None = None
         self._log: Path | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._deadline = 0.0
 
     def __enter__(self) -> LocalServer:
         try:
-            self._process = self._start()
-            self.address = self._await_address(self._process)
+            self.start()
+            while not self.ready(wait_s=1.0):
+                pass
         except BaseException:
             self.stop()
             raise
@@ -87,6 +98,37 @@ class LocalServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait for nothing. Raises :class:`ServerUnreachable` when that is impossible."""
+        self._process = self._start()
+        assert self._process.stdout is not None
+        self._lines = _lines(self._process.stdout)
+        self._deadline = time.monotonic() + self._start_s
+
+    def ready(self, *, wait_s: float = 0.0) -> bool:
+        """Whether the server has said where it listens; waits for that up to `wait_s`.
+
+        Raises :class:`ServerUnreachable` with the server's last words when it has ended or takes too long.
+        """
+        until = time.monotonic() + wait_s
+        while not self.address:
+            try:
+                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                if time.monotonic() > self._deadline:
+                    raise self._failure(f"said nothing for {self._start_s:g} s at its start") from None
+                return False
+            self._hear(line)
+        return True
+
+    def _hear(self, line: str | None) -> None:
+        if line is None:
+            assert self._process is not None
+            self._process.wait(self._grace_s)
+            raise self._failure(f"ended with code {self._process.returncode} at its start")
+        if line.startswith(ANNOUNCEMENT):
+            self.address = line.removeprefix(ANNOUNCEMENT).strip()
 
     def check_alive(self) -> None:
         """Raise :class:`ServerUnreachable` with the server's last words when its process has ended."""
@@ -125,26 +167,12 @@ class LocalServer:
                     encoding="utf-8",
                     errors="replace",
                     start_new_session=True,  # Ctrl-C is for us alone, we pass it on as a request
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
                 )
             except OSError as error:
                 raise errors.ServerUnreachable(
                     f"The compute server cannot be started: {error}.", hint=f"The command was {shlex.join(command)}."
                 ) from error
-
-    def _await_address(self, process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        lines = _lines(process.stdout)
-        deadline = time.monotonic() + self._start_s
-        while True:
-            try:
-                line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise self._failure(f"said nothing for {self._start_s:g} s at its start") from None
-            if line is None:
-                process.wait(self._grace_s)
-                raise self._failure(f"ended with code {process.returncode} at its start")
-            if line.startswith(ANNOUNCEMENT):
-                return line.removeprefix(ANNOUNCEMENT).strip()
 
     def _failure(self, what: str) -> errors.ServerUnreachable:
         words = self.last_words()

@@ -1,25 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes a shared `Scene` out of Blender data. The one thing it adds to the file is a UV map, where there is none."""
+"""Makes a shared `Scene` out of Blender data. The one thing it adds to the file is a UV map, where one is needed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .._shared import arrays, errors, scene
-from .cameras import may_see, read_cameras
-from .find import check_object, find_object
-from .lights import read_states, vector
-from .mesh import check_uvs, evaluated, read_mask, read_mesh, render_uv_map, world_positions
-from .rigs import CAMERA_JITTER, LIGHT_JITTER, default_cameras, default_lights
-from .texture import Look, Pictured, read_look, uv_texture, vertex_texture
+from .bake import bake_corners, bake_image
+from .find import check_can_show, check_object, find_object
+from .measure import coverage, shared_texels
+from .mesh import check_uvs, evaluated, is_usable, read_mask, read_mesh, render_uv_map, triangle_uvs
+from .rig import RigChoice, bounding_sphere, read_rig
+from .texture import (
+    Look,
+    Mixed,
+    Pictured,
+    bake_size,
+    check_picture,
+    read_look,
+    uv_texture,
+    vertex_texture,
+    without_bake,
+)
 from .unwrap import add_uv_map
 
-__all__ = ["Collected", "collect", "find_object"]
+__all__ = ["Collected", "RigChoice", "bounding_sphere", "collect", "coverage", "find_object", "shared_texels"]
 
 LARGEST_TEXTURE = 16384
+MOST_SHARED = 0.01
+"""The share of a texture that two faces may both show when something is baked to it."""
 
 
 @dataclass(frozen=True)
@@ -44,96 +58,100 @@ def collect(
     texture: str = "uv",
     texture_size: int | None = None,
     init: str = "own",
+    uv: str = "own",
+    rig: RigChoice = RigChoice(),  # noqa: B008  # frozen
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> Collected:
     """The scene of a job on mesh object `obj`, as its view layer has it at the current frame.
 
     `mask` names a vertex group; `texture` is "uv" or "vertex"; `texture_size` in texels (None: the object's own);
-    `init` is "own" or "#RRGGBB". Raises :class:`InvalidInput` that names what cannot be used.
+    `init` is "own" or "#RRGGBB". `uv` is "own" for a UV map of the object, where one will do, or "new" for a map made
+    for the job. `on_progress` is called with the share that is done, 0 to 1. Raises :class:`InvalidInput` that names
+    what cannot be used, before anything is added to the file.
     """
+    _check_options(texture, texture_size, uv)
+    context.view_layer.update()
+    check_object(context, obj)
+    check_can_show(obj, vertex_colors=texture == "vertex")
+    with evaluated(context, obj) as (result, mesh):
+        look = read_look(result, mesh, init)
+        weights = read_mask(result, mesh, mask, invert=invert_mask)
+        on_progress(0.3)
+        uv_map = _own_uv_map(result, mesh, look) if (texture, uv) == ("uv", "own") else ""
+        shared_mesh = read_mesh(result, mesh, uv_map=uv_map, mask=weights)
+    on_progress(0.5)
+    views, own_rig = read_rig(context, shared_mesh, rig)
+    on_progress(0.6)
+    if texture == "vertex":
+        start: scene.Texture = _vertex_start(context, obj, look, own=init == "own")
+    else:
+        if not uv_map:
+            uv_map, layout = _new_uv_map(context, obj)
+            shared_mesh = msgspec.structs.replace(shared_mesh, uv=layout)
+        on_progress(0.8)
+        start = _uv_start(context, obj, look, uv_map, texture_size)
+    on_progress(0.9)
+    whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views)
+    arrays.validate(whole, "scene")
+    scene.check_scene(whole)
+    on_progress(1.0)
+    return Collected(scene=whole, uv_map=uv_map, own_rig=own_rig)
+
+
+def _check_options(texture: str, texture_size: int | None, uv: str) -> None:
     if texture not in ("uv", "vertex"):
         raise errors.InvalidInput(f"There is no texture kind {texture!r}.", hint="Use uv or vertex.")
+    if uv not in ("own", "new"):
+        raise errors.InvalidInput(f"There is no kind of UV map {uv!r}.", hint="Use own or new.")
     if texture_size is not None and not 1 <= texture_size <= LARGEST_TEXTURE:
         raise errors.InvalidInput(
             f"A texture cannot have an edge of {texture_size} texels.", hint=f"Use 1 to {LARGEST_TEXTURE}."
         )
-    context.view_layer.update()
-    check_object(context, obj)
-    with evaluated(context, obj) as (result, mesh):
-        look = read_look(result, mesh, init)
-        weights = read_mask(result, mesh, mask, invert=invert_mask)
-        uv_map = _choose_uv_map(result, mesh, look) if texture == "uv" else ""
-    if texture == "uv" and not uv_map:
-        uv_map = _add_uv_map(context, obj)
-    with evaluated(context, obj) as (result, mesh):
-        shared_mesh = read_mesh(result, mesh, uv_map=uv_map or render_uv_map(mesh), mask=weights)
-        if texture == "uv":
-            check_uvs(result, uv_map, shared_mesh.uv)
-            start: scene.Texture = uv_texture(look, texture_size)
-        else:
-            start = vertex_texture(result, mesh, look, own=init == "own")
-    rig, own_rig = read_rig(context, shared_mesh)
-    whole = scene.Scene(mesh=shared_mesh, texture=start, rig=rig)
-    arrays.validate(whole, "scene")
-    scene.check_scene(whole)
-    return Collected(scene=whole, uv_map=uv_map, own_rig=own_rig)
 
 
-def _choose_uv_map(obj: Any, mesh: Any, look: Look) -> str:
-    """The UV map that a texture for an evaluated `obj` lives in, "" when one is to be made.
+def _own_uv_map(obj: Any, mesh: Any, look: Look) -> str:
+    """The UV map of an evaluated `obj` that its texture can live in, "" when a new one is needed.
 
-    All that can be wrong with the object is found here, before anything is added to it.
+    Several images are laid out each for itself. What is baked needs a place of its own for every part of the surface.
     """
-    uv_texture(look, None)  # refuses colours that no image holds
-    uv_map = (look.uv_map if isinstance(look, Pictured) else "") or render_uv_map(mesh)
-    if not uv_map:
-        world_positions(obj, mesh)
-    elif uv_map not in mesh.uv_layers:
-        raise errors.InvalidInput(
-            f"The image of {obj.name!r} is laid out by the UV map {uv_map!r}, which it does not have.",
-            hint=f"Its UV maps: {', '.join(repr(layer.name) for layer in mesh.uv_layers) or 'none'}.",
-        )
-    return uv_map
+    pictures = look.pictures if isinstance(look, Mixed) else (look,) if isinstance(look, Pictured) else ()
+    for picture in pictures:
+        check_picture(obj, mesh, picture)
+    uv_map = pictures[0].uv_map if pictures else render_uv_map(mesh)
+    if len(pictures) > 1 or not uv_map:
+        return ""
+    uv = triangle_uvs(obj, mesh, uv_map)
+    fits = is_usable(uv) and (without_bake(look, uv_map) is not None or _is_atlas(uv))
+    return uv_map if fits else ""
 
 
-def _add_uv_map(context: Any, obj: Any) -> str:
-    name = render_uv_map(obj.data) or add_uv_map(context, obj)
-    with evaluated(context, obj) as (_, mesh):
+def _is_atlas(uv: np.ndarray) -> bool:
+    """Whether triangles' coordinates [T, 3, 2] stay within the texture and have it to themselves."""
+    return bool(uv.min() > -1e-4 and uv.max() < 1.0001) and shared_texels(uv) <= MOST_SHARED
+
+
+def _new_uv_map(context: Any, obj: Any) -> tuple[str, np.ndarray]:
+    """A UV map of `obj` made for jobs, and its coordinates [T, 3, 2]; made now unless there is one already."""
+    name = add_uv_map(context, obj)
+    with evaluated(context, obj) as (result, mesh):
         if name not in mesh.uv_layers:
             raise errors.InvalidInput(
                 f"Modifiers of {obj.name!r} remove its UV map {name!r}.",
                 hint="Apply the modifiers and unwrap the result, or use --texture vertex.",
             )
-    return name
+        uv = triangle_uvs(result, mesh, name)
+        check_uvs(result, name, uv)
+        return name, uv
 
 
-def read_rig(context: Any, mesh: scene.Mesh) -> tuple[scene.Rig, bool]:
-    """The cameras and lights of the scene, or made-up ones around `mesh`, and whether the cameras are the scene's.
-
-    Cameras that cannot see the object are left out. Raises :class:`InvalidInput` when none of them can.
-    """
-    center, radius = bounding_sphere(mesh)
-    own_cameras, own_lights = read_cameras(context), read_states(context)
-    cameras = tuple(camera for camera in own_cameras if may_see(camera, mesh.positions))
-    if own_cameras and not cameras:
-        names = ", ".join(repr(camera.name) for camera in own_cameras)
-        raise errors.InvalidInput(f"No camera sees {mesh.name!r}: {names}.", hint="Point one at it, or remove them.")
-    rig = scene.Rig(
-        cameras=cameras or default_cameras(mesh.positions[mesh.triangles].reshape(-1, 3), center),
-        lights=own_lights or default_lights(center, radius),
-        center=center,
-        camera_jitter=scene.CameraJitter() if cameras else CAMERA_JITTER,
-        light_jitter=scene.LightJitter() if own_lights else LIGHT_JITTER,
-    )
-    return rig, bool(cameras)
+def _uv_start(context: Any, obj: Any, look: Look, uv_map: str, size: int | None) -> scene.UvTexture:
+    plain = without_bake(look, uv_map)
+    if plain is not None:
+        return uv_texture(plain, size)
+    return scene.UvTexture(bake_image(context, obj, uv_map, bake_size(look, size)))
 
 
-def bounding_sphere(mesh: scene.Mesh) -> tuple[scene.Vector, float]:
-    """Centre of the bounding box of all faces, and the distance of the vertex that is farthest from it (metres)."""
-    used = np.zeros(len(mesh.positions), bool)
-    used[mesh.triangles] = True
-    positions = mesh.positions[used]
-    center = (positions.min(axis=0) + positions.max(axis=0)) / 2
-    radius = float(np.linalg.norm(positions - center, axis=1).max())
-    if radius == 0:
-        raise errors.InvalidInput(f"Object {mesh.name!r} has no extent.", hint="Check its scale.")
-    return vector(center), radius
+def _vertex_start(context: Any, obj: Any, look: Look, *, own: bool) -> scene.VertexTexture:
+    shown = bake_corners(context, obj) if isinstance(look, Mixed) else look
+    with evaluated(context, obj) as (result, mesh):
+        return vertex_texture(result, mesh, shown, own=own)

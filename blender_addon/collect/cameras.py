@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 
 from .._shared import errors, scene
-from .find import CAMERAS, find_collection
 
 FRAME = 1024
 """Edge of the square frame that projections are asked for; only its aspect matters."""
 
 
-def read_cameras(context: Any) -> tuple[scene.Camera, ...]:
-    """The cameras in the collection :data:`CAMERAS`, or else all of the view layer; empty when it has none.
+def read_cameras(context: Any, collection: Any | None) -> tuple[scene.Camera, ...]:
+    """The cameras in `collection`, or all of the view layer; there may be none in that.
 
-    Raises :class:`InvalidInput` for panoramic cameras, and when the collection is there without a camera.
+    Raises :class:`InvalidInput` for panoramic cameras, and for a collection without a camera.
     """
-    collection = find_collection(context, CAMERAS)
     candidates = context.view_layer.objects if collection is None else collection.all_objects
     cameras = [obj for obj in candidates if obj.type == "CAMERA" and obj.name in context.view_layer.objects]
     if collection is not None and not cameras:
         raise errors.InvalidInput(
-            f"There is no camera in the collection {CAMERAS!r}.",
+            f"There is no camera in the collection {collection.name!r}.",
             hint="Add cameras to it, or delete the collection to have them made.",
         )
     return tuple(read_camera(context, obj) for obj in cameras)

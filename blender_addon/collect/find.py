@@ -49,11 +49,17 @@ def _named(context: Any, name: str) -> bpy.types.Object:
 
 def check_object(context: Any, obj: Any) -> None:
     """Raise :class:`InvalidInput` unless `obj` is a mesh that Blender evaluates in this view layer."""
+    if obj.type == "EMPTY" and obj.instance_type == "COLLECTION" and obj.instance_collection is not None:
+        raise errors.InvalidInput(
+            f"Object {obj.name!r} is an instance of the collection {obj.instance_collection.name!r}.",
+            hint="Choose the object in that collection, or make the instance real (Object > Apply).",
+        )
     if obj.type != "MESH":
         raise errors.InvalidInput(
             f"Object {obj.name!r} is a {obj.type.lower()}, not a mesh.",
             hint="Choose a mesh object, or convert it (Object > Convert > Mesh).",
         )
+    check_editable(obj)
     if obj.name not in context.view_layer.objects:
         raise errors.InvalidInput(
             f"Object {obj.name!r} is not in the view layer {context.view_layer.name!r}.",
@@ -62,6 +68,32 @@ def check_object(context: Any, obj: Any) -> None:
     if obj.hide_viewport:  # Blender does not evaluate its modifiers then
         raise errors.InvalidInput(
             f"Object {obj.name!r} is disabled in viewports.", hint="Enable it (monitor icon in the Outliner)."
+        )
+
+
+def check_editable(obj: Any) -> None:
+    """Raise :class:`InvalidInput` when `obj` is linked from another file and not overridden."""
+    if obj.library is not None:
+        raise errors.InvalidInput(
+            f"Object {obj.name!r} is linked from {obj.library.filepath!r}, where nothing can be changed from here.",
+            hint="Make it a library override or local (Object > Relations).",
+        )
+
+
+def check_can_show(obj: Any, *, vertex_colors: bool) -> None:
+    """Raise :class:`InvalidInput` when a texture on `obj` would need something added to a mesh that is linked."""
+    if vertex_colors:
+        check_mesh_is_own(obj, "a colour attribute")
+    elif not obj.material_slots:
+        check_mesh_is_own(obj, "a material slot")
+
+
+def check_mesh_is_own(obj: Any, addition: str) -> None:
+    """Raise :class:`InvalidInput` when the mesh of `obj` is linked, as nothing can be added to it then."""
+    if obj.data.library is not None:
+        raise errors.InvalidInput(
+            f"Object {obj.name!r} needs {addition}, and its mesh is linked from {obj.data.library.filepath!r}.",
+            hint="Make the mesh local (Object > Relations > Make Local), or prepare it in that file.",
         )
 
 

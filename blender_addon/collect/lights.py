@@ -15,45 +15,54 @@ import numpy as np
 
 from .._shared import errors, scene
 from . import color
-from .find import LIGHTS, find_collection, rendered_objects
+from .find import rendered_objects
 from .texture import image_pixels, is_linear
 from .versions import is_normalized, light_gain, light_tint, node_tree
 
+WORLD = "assistive_world"
+"""The custom property of a light state's collection: the linear radiance of its uniform surrounding, (r, g, b)."""
 FAINT_WORLD = 0.1
 """Radiance up to which a world without lamps is Blender's default grey rather than somebody's lighting."""
 
 
-def read_states(context: Any) -> tuple[scene.LightState, ...]:
-    """One state for each child of the collection :data:`LIGHTS`; without it, one of all rendered lights, or none.
-
-    Lights that lie in the collection itself belong to every state, and so does the world.
-    Raises :class:`InvalidInput` when the collection is there but gives no light.
-    """
-    collection = find_collection(context, LIGHTS)
+def read_scene_lights(context: Any) -> tuple[scene.LightState, ...]:
+    """The one state of all lights that are rendered, and the world; empty when that is dark."""
     world = read_world(context.scene.world)
     shown = [obj for obj in rendered_objects(context) if obj.type == "LIGHT"]
-    if collection is None:
-        lit = shown or max(world) > FAINT_WORLD
-        return (_state(context, context.scene.name, shown, world),) if lit else ()
+    lit = shown or max(world) > FAINT_WORLD
+    return (_state(context, context.scene.name, shown, world),) if lit else ()
+
+
+def read_states(context: Any, collection: Any) -> tuple[scene.LightState, ...]:
+    """One state for each child of `collection` that is enabled in renders; the collection itself need not be.
+
+    Lights that lie in the collection itself belong to every state. The world is the scene's, unless the child has a
+    :data:`WORLD` of its own. Raises :class:`InvalidInput` when there is no light.
+    """
+    children = [child for child in collection.children if not child.hide_render]
+    common = _lamps(context, collection.objects)
     states = [
-        _state(context, name, [obj for obj in shown if obj.name in members], world)
-        for name, members in _members(collection)
-    ]
-    lit_states = tuple(state for state in states if state.lights or any(state.world))
-    if not lit_states:
+        _state(context, child.name, [*common, *_lamps(context, child.all_objects)], _world(context, child))
+        for child in children
+    ] or [_state(context, collection.name, common, _world(context, collection))]
+    lit = tuple(state for state in states if state.lights or any(state.world))
+    if not lit:
         raise errors.InvalidInput(
-            f"There is no light in the collection {LIGHTS!r}.",
-            hint="Add lights that are visible to renders, or delete the collection to have them made.",
+            f"There is no light in the collection {collection.name!r}.",
+            hint="Add lights that are enabled in renders, or delete the collection to have them made.",
         )
-    return lit_states
+    return lit
 
 
-def _members(collection: Any) -> list[tuple[str, set[str]]]:
-    """Name and object names of each light state in the collection of light states."""
-    common = {obj.name for obj in collection.objects}
-    if not collection.children:
-        return [(collection.name, common)]
-    return [(child.name, common | {obj.name for obj in child.all_objects}) for child in collection.children]
+def _lamps(context: Any, objects: Any) -> list[Any]:
+    """The lights among `objects` that can be evaluated and are not disabled in renders."""
+    there = context.view_layer.objects
+    return [obj for obj in objects if obj.type == "LIGHT" and not obj.hide_render and obj.name in there]
+
+
+def _world(context: Any, collection: Any) -> scene.Vector:
+    own = collection.get(WORLD)
+    return read_world(context.scene.world) if own is None else vector(own)
 
 
 def _state(context: Any, name: str, objects: list[Any], world: scene.Vector) -> scene.LightState:

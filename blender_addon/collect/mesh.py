@@ -25,7 +25,10 @@ def evaluated(context: Any, obj: Any) -> Iterator[tuple[Any, Any]]:
     mesh = result.to_mesh()
     try:
         if len(mesh.polygons) == 0:
-            raise errors.InvalidInput(f"Object {obj.name!r} has no faces.", hint="Choose an object with a surface.")
+            raise errors.InvalidInput(
+                f"Object {obj.name!r} has no faces.",
+                hint="Choose an object with a surface. Geometry nodes have to realize their instances.",
+            )
         yield result, mesh
     finally:
         result.to_mesh_clear()
@@ -40,21 +43,42 @@ def values(items: Any, attribute: str, shape: tuple[int, ...], dtype: str = "flo
 
 def read_mesh(obj: Any, mesh: Any, *, uv_map: str, mask: np.ndarray) -> scene.Mesh:
     """The shared mesh of an evaluated `obj`; texture coordinates of `uv_map` ("" for zeros), `mask` [V] float32."""
-    matrix = np.array(obj.matrix_world, np.float64)
-    mesh.calc_loop_triangles()
-    corners = values(mesh.loop_triangles, "loops", (len(mesh.loop_triangles), 3), "int32")
-    if np.linalg.det(matrix[:3, :3]) < 0:  # a mirrored object would show its inside
-        corners = np.ascontiguousarray(corners[:, ::-1])
+    corners = _triangle_corners(obj, mesh)
     positions = world_positions(obj, mesh)
     triangles = corner_vertices(mesh)[corners]
     return scene.Mesh(
         name=obj.name,
         positions=positions,
         triangles=triangles,
-        normals=_corner_normals(mesh, matrix, positions, triangles, corners),
+        normals=_corner_normals(mesh, _matrix(obj), positions, triangles, corners),
         uv=corner_uvs(mesh, uv_map)[corners] if uv_map else np.zeros((len(corners), 3, 2), np.float32),
         mask=mask,
     )
+
+
+def triangle_uvs(obj: Any, mesh: Any, uv_map: str) -> np.ndarray:
+    """The coordinates [T, 3, 2] float32 of a UV map of an evaluated `obj`, triangles as in :func:`read_mesh`."""
+    uv: np.ndarray = corner_uvs(mesh, uv_map)[_triangle_corners(obj, mesh)]
+    return uv
+
+
+def triangle_vertices(mesh: Any) -> np.ndarray:
+    """The vertices of each triangle of a mesh, [T, 3] int32."""
+    mesh.calc_loop_triangles()
+    return values(mesh.loop_triangles, "vertices", (len(mesh.loop_triangles), 3), "int32")
+
+
+def _matrix(obj: Any) -> np.ndarray:
+    return np.array(obj.matrix_world, np.float64)
+
+
+def _triangle_corners(obj: Any, mesh: Any) -> np.ndarray:
+    """The face corners of each triangle, [T, 3] int32, anticlockwise as seen from outside in world space."""
+    mesh.calc_loop_triangles()
+    corners = values(mesh.loop_triangles, "loops", (len(mesh.loop_triangles), 3), "int32")
+    if np.linalg.det(_matrix(obj)[:3, :3]) < 0:  # a mirrored object would show its inside
+        return np.ascontiguousarray(corners[:, ::-1])
+    return corners
 
 
 def world_positions(obj: Any, mesh: Any) -> np.ndarray:
@@ -62,7 +86,7 @@ def world_positions(obj: Any, mesh: Any) -> np.ndarray:
 
     Raises :class:`InvalidInput` that names the first one without a finite place.
     """
-    matrix = np.array(obj.matrix_world, np.float64)
+    matrix = _matrix(obj)
     local = values(mesh.vertices, "co", (len(mesh.vertices), 3))
     with np.errstate(invalid="ignore", over="ignore"):
         world = np.asarray(local @ matrix[:3, :3].T + matrix[:3, 3], np.float32)
@@ -120,15 +144,16 @@ def corner_uvs(mesh: Any, uv_map: str) -> np.ndarray:
 
 def check_uvs(obj: Any, uv_map: str, uv: np.ndarray) -> None:
     """Raise :class:`InvalidInput` unless the triangles' coordinates [T, 3, 2] are finite and cover some texture."""
-    if not np.isfinite(uv).all():
-        what = "holds NaN or infinity"
-    elif not np.ptp(uv, axis=1).any():
-        what = "has no area: each face is a single point of the texture"
-    else:
-        return
-    raise errors.InvalidInput(
-        f"The UV map {uv_map!r} of {obj.name!r} {what}.", hint="Unwrap the object, or remove the map to have one made."
-    )
+    if not is_usable(uv):
+        raise errors.InvalidInput(
+            f"The UV map {uv_map!r} of {obj.name!r} has no area, or holds NaN or infinity.",
+            hint="Unwrap the object, or remove the map to have one made.",
+        )
+
+
+def is_usable(uv: np.ndarray) -> bool:
+    """Whether triangles' coordinates [T, 3, 2] are finite and cover some texture."""
+    return bool(np.isfinite(uv).all() and (uv != uv[:, :1]).any())
 
 
 def render_uv_map(mesh: Any) -> str:
@@ -155,15 +180,23 @@ def read_mask(obj: Any, mesh: Any, name: str | None, *, invert: bool) -> np.ndar
 
 
 def _group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray:
+    weights = group_weights(obj, mesh, name)
+    if weights is None:
+        names = nearest_first(name, [group.name for group in obj.vertex_groups])
+        hint = f"Its vertex groups: {', '.join(map(repr, names))}." if names else "It has no vertex groups."
+        raise errors.InvalidInput(f"Object {obj.name!r} has no vertex group {name!r}.", hint=hint)
+    return weights
+
+
+def group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray | None:
+    """The weights [V] float32 in [0, 1] of a vertex group of `obj`, or None when it has none of that name."""
     group = obj.vertex_groups.get(name)
     if group is not None:
         weights = _read_group(mesh, group.index)
     elif _is_weight(attribute := mesh.attributes.get(name)):  # geometry nodes turn groups into attributes
         weights = values(attribute.data, "value", (len(mesh.vertices),))
     else:
-        names = nearest_first(name, [group.name for group in obj.vertex_groups])
-        hint = f"Its vertex groups: {', '.join(map(repr, names))}." if names else "It has no vertex groups."
-        raise errors.InvalidInput(f"Object {obj.name!r} has no vertex group {name!r}.", hint=hint)
+        return None
     return np.clip(np.nan_to_num(weights), 0.0, 1.0)
 
 
@@ -172,7 +205,7 @@ def _is_weight(attribute: Any) -> bool:
 
 
 def _read_group(mesh: Any, index: int) -> np.ndarray:
-    """The weights of one vertex group; the one thing Blender has no bulk access for (0.8 s for a million vertices)."""
+    """The weights of one vertex group; the one thing Blender has no bulk access for (0.7 s for a million vertices)."""
     weights = [0.0] * len(mesh.vertices)
     for number, vertex in enumerate(mesh.vertices):
         for element in vertex.groups:

@@ -7,6 +7,7 @@ The made-up rigs are pure functions of the object's bounding sphere; reading rig
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
@@ -40,19 +41,44 @@ def default_cameras(positions: np.ndarray, center: scene.Vector) -> tuple[scene.
         for row, elevation in enumerate(ELEVATIONS)
         for column in range(AZIMUTHS)
     ]
-    return tuple(_framing(positions, center, azimuth, elevation) for elevation, azimuth in directions)
+    return framing(positions, center, directions)
 
 
-def _framing(positions: np.ndarray, center: scene.Vector, azimuth: float, elevation: float) -> scene.Camera:
-    """The camera in a direction (degrees) whose frame the points just fill to `FILL`."""
-    axes = frame(np.array(center) - _around(center, 1.0, azimuth, elevation))
-    seen = (positions - np.array(center)) @ axes
+def framing(
+    positions: np.ndarray,
+    center: scene.Vector,
+    directions: Sequence[tuple[float, float]],
+    *,
+    fields_of_view: np.ndarray | float = FIELD_OF_VIEW,
+    factors: np.ndarray | float = 1.0,
+) -> tuple[scene.Camera, ...]:
+    """Cameras in `directions` (elevation, azimuth in degrees) that look at `center`, in whose frames points [V, 3] just
+    take :data:`FILL`, or which are `factors` times as far away.
+
+    `fields_of_view` (radians) and `factors` are one for each camera, or one for all.
+    """
+    offsets = np.ascontiguousarray((positions - np.array(center)).T)
+    count = len(directions)
+    views, scales = (np.broadcast_to(values, count) for values in (fields_of_view, factors))
+    return tuple(
+        _framing(offsets, center, elevation, azimuth, float(view), float(scale))
+        for (elevation, azimuth), view, scale in zip(directions, views, scales, strict=True)
+    )
+
+
+def _framing(
+    offsets: np.ndarray, center: scene.Vector, elevation: float, azimuth: float, field_of_view: float, factor: float
+) -> scene.Camera:
+    """One camera, for points at `offsets` [3, V] from `center`."""
+    right, up, back = frame(np.array(center) - _around(center, 1.0, azimuth, elevation)).T
     # A point at (x, y, z) in camera axes lies within the frame from distance d when max(|x|, |y|) ≤ F·tan·(d − z).
-    distance = float((np.abs(seen[:, :2]).max(axis=1) / (FILL * math.tan(FIELD_OF_VIEW / 2)) + seen[:, 2]).max())
+    spread = FILL * math.tan(field_of_view / 2)
+    sides = np.stack([right, -right, up, -up]) / spread + back
+    distance = factor * float((sides @ offsets).max())
     return scene.Camera(
         name=f"elevation {elevation:g} azimuth {azimuth:g}",
         view=look_at(_around(center, distance, azimuth, elevation), center),
-        projection=_perspective(FIELD_OF_VIEW, near=distance / 100, far=distance * 100),
+        projection=_perspective(field_of_view, near=distance / 100, far=distance * 100),
     )
 
 
@@ -180,7 +206,7 @@ def _set_lens(data: Any, projection: np.ndarray) -> None:
 
 def make_lights(context: Any, state: scene.LightState, collection: Any) -> list[bpy.types.Object]:
     """Blender lights for `state`, linked to `collection`, and a new world of its colour for the scene."""
-    objects = [_make_light(light, f"{state.name} {number}", collection) for number, light in enumerate(state.lights)]
+    objects = [make_light(light, f"{state.name} {number}", collection) for number, light in enumerate(state.lights)]
     context.scene.world = _make_world(state)
     context.view_layer.update()
     return objects
@@ -210,7 +236,7 @@ def _strength_and_color(power: scene.Vector) -> tuple[float, scene.Vector]:
 LIGHT_TYPES = {scene.PointLight: "POINT", scene.SunLight: "SUN", scene.SpotLight: "SPOT", scene.AreaLight: "AREA"}
 
 
-def _make_light(light: scene.Light, name: str, collection: Any) -> bpy.types.Object:
+def make_light(light: scene.Light, name: str, collection: Any) -> bpy.types.Object:
     data = bpy.data.lights.new(name, LIGHT_TYPES[type(light)])
     data.energy, data.color = _strength_and_color(light.power)
     matrix = np.eye(4)

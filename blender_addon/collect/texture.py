@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads what colour an object has now, as the texture a job starts from. Reads base colour only, and bakes nothing."""
+"""Reads what colour an object has now, as the texture a job starts from. What only a render shows is left to `bake`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,23 +16,25 @@ from .versions import node_tree
 
 SIZE = 512
 """Edge in texels of a texture that starts from no image."""
+LARGEST_BAKE = 2048
+"""Edge in texels beyond which nothing is baked unasked: it takes as long as the artist would wait."""
 GREY = 0.8
 """The linear base colour that Blender shows an object without material in."""
-BAKE = 'Bake its colour to an image, or give a starting colour with --init "#RRGGBB".'
+START = 'Or give a starting colour (--init "#RRGGBB").'
 
 
 @dataclass(frozen=True)
 class Flat:
-    """One colour all over: [3] uint8, display-encoded."""
+    """One colour all over: red, green, blue of 0 to 255, display-encoded."""
 
-    rgb: np.ndarray
+    rgb: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """An image: [H, W, 3] uint8, display-encoded, row 0 at the bottom; on `uv_map`, or on the rendered one if ""."""
+    """A Blender image, laid out by `uv_map` ("" on a mesh without any)."""
 
-    image: np.ndarray
+    image: Any
     uv_map: str
 
 
@@ -42,17 +45,64 @@ class Painted:
     attribute: str
 
 
-Look = Flat | Pictured | Painted
+@dataclass(frozen=True)
+class Mixed:
+    """What only a bake can show: several looks, or one that nodes compute.
+
+    `pictures` are the plain images among them, `edge` is the longest edge of any image, in texels (0 without one).
+    """
+
+    pictures: tuple[Pictured, ...]
+    edge: int
+
+
+Plain = Flat | Pictured | Painted
+Look = Plain | Mixed
 
 
 def read_look(obj: Any, mesh: Any, init: str) -> Look:
     """What an evaluated `obj` looks like (`init` is "own"), or the flat colour that `init` gives.
 
-    Raises :class:`InvalidInput` for a colour that is computed by more than an image, an attribute or a plain value.
+    Raises :class:`InvalidInput` that names a material whose image cannot be read.
     """
     if init != "own":
-        return Flat(color.parse(init))
-    material = _first_material(obj, mesh)
+        return Flat(_triple(color.parse(init)))
+    looks = list(dict.fromkeys(_look_of(mesh, material) for material in used_materials(obj, mesh)))
+    if len(looks) == 1:
+        return looks[0]
+    return Mixed(tuple(look for look in looks if isinstance(look, Pictured)), max(map(_edge, looks)))
+
+
+def _edge(look: Look) -> int:
+    if isinstance(look, Pictured):
+        return int(max(look.image.size))
+    return look.edge if isinstance(look, Mixed) else 0
+
+
+def used_materials(obj: Any, mesh: Any) -> list[Any | None]:
+    """The materials that faces of an evaluated `obj` use, one for each slot; None for an empty one."""
+    slots = obj.material_slots
+    if not slots:
+        return [None]
+    used = np.unique(values(mesh.polygons, "material_index", (len(mesh.polygons),), "int32"))
+    # Blender shows an index beyond the slots as the last one.
+    return [original_material(slots[index]) for index in np.unique(used.clip(0, len(slots) - 1)).tolist()]
+
+
+def original_material(slot: Any) -> Any | None:
+    """The artist's own material in a slot of an evaluated object."""
+    return None if slot.material is None else slot.material.original
+
+
+#: Shaders whose colour is understood, by the socket that holds it.
+COLOR_SOCKETS = {
+    "ShaderNodeBsdfPrincipled": "Base Color",
+    "ShaderNodeBsdfDiffuse": "Color",
+    "ShaderNodeEmission": "Color",
+}
+
+
+def _look_of(mesh: Any, material: Any | None) -> Look:
     if material is None:
         return _flat((GREY, GREY, GREY))
     tree = node_tree(material)
@@ -60,83 +110,120 @@ def read_look(obj: Any, mesh: Any, init: str) -> Look:
         return _flat(material.diffuse_color)
     shader = _shader(tree)
     if shader is None:
-        return _flat((GREY, GREY, GREY))
-    if shader.bl_idname not in COLOR_SOCKETS:
-        raise _too_complex(material, f"the shader {shader.bl_label!r}")
-    return _look_of_socket(material, shader.inputs[COLOR_SOCKETS[shader.bl_idname]])
-
-
-#: Shaders whose colour is understood, by the socket that holds it.
-COLOR_SOCKETS = {"ShaderNodeBsdfPrincipled": "Base Color", "ShaderNodeBsdfDiffuse": "Color"}
-
-
-def _first_material(obj: Any, mesh: Any) -> Any | None:
-    used = int(values(mesh.polygons, "material_index", (len(mesh.polygons),), "int32").min())
-    slots = obj.material_slots
-    if not slots:
-        return None
-    material = slots[min(used, len(slots) - 1)].material  # Blender shows an index beyond the slots as the last one
-    return None if material is None else material.original
+        return _flat((0.0, 0.0, 0.0))  # as renders show it
+    images = _check_images(material, shader)
+    look = None
+    if shader.bl_idname in COLOR_SOCKETS:
+        look = _look_of_socket(mesh, shader.inputs[COLOR_SOCKETS[shader.bl_idname]])
+    return look or Mixed((), max((max(image.size) for image in images), default=0))
 
 
 def _shader(tree: Any) -> Any | None:
     output = tree.get_output_node("CYCLES")
-    link = _link_into(output.inputs["Surface"]) if output is not None else None
+    link = link_into(output.inputs["Surface"]) if output is not None else None
     return link.from_node if link is not None else None
 
 
-def _link_into(socket: Any) -> Any | None:
+def link_into(socket: Any) -> Any | None:
     """The link that feeds `socket`, seen through reroutes; None when nothing does."""
     link = next((link for link in socket.links if not link.is_muted), None)
     if link is not None and link.from_node.bl_idname == "NodeReroute":
-        return _link_into(link.from_node.inputs[0])
+        return link_into(link.from_node.inputs[0])
     return link
 
 
-def _look_of_socket(material: Any, socket: Any) -> Look:
-    link = _link_into(socket)
+def _look_of_socket(mesh: Any, socket: Any) -> Look | None:
+    """The look that a colour socket gives, None for one that nodes compute."""
+    link = link_into(socket)
     if link is None:
         return _flat(socket.default_value)
     node = link.from_node
+    if node.mute:
+        return None
     if node.bl_idname == "ShaderNodeTexImage" and link.from_socket.name == "Color":
-        return Pictured(_read_image(material, node), _uv_map_of(material, node))
+        uv_map = _uv_map_of(mesh, node)
+        return None if uv_map is None else Pictured(node.image, uv_map)
     if node.bl_idname == "ShaderNodeVertexColor" and link.from_socket.name == "Color":
         return Painted(node.layer_name)
     if node.bl_idname == "ShaderNodeAttribute" and node.attribute_type == "GEOMETRY":
         return Painted(node.attribute_name)
-    raise _too_complex(material, f"the node {node.name!r}")
+    return None
 
 
-def _uv_map_of(material: Any, node: Any) -> str:
-    """The UV map that an image node names, "" for the rendered one."""
-    if node.projection != "FLAT":
-        raise _too_complex(material, f"the {node.projection.lower()} projection of {node.name!r}")
-    link = _link_into(node.inputs["Vector"])
+def _uv_map_of(mesh: Any, node: Any) -> str | None:
+    """The UV map that lays out an image node one to one; None when it is laid out in any other way."""
+    if node.projection != "FLAT" or node.image.source == "TILED":
+        return None
+    link = link_into(node.inputs["Vector"])
     if link is None or (link.from_node.bl_idname == "ShaderNodeTexCoord" and link.from_socket.name == "UV"):
-        return ""
+        return render_uv_map(mesh)
     if link.from_node.bl_idname == "ShaderNodeUVMap":
-        return str(link.from_node.uv_map)
-    raise _too_complex(material, f"the mapping of {node.name!r} by {link.from_node.name!r}")
+        return str(link.from_node.uv_map) or render_uv_map(mesh)
+    return None
 
 
-def _too_complex(material: Any, cause: str) -> errors.InvalidInput:
-    return errors.InvalidInput(f"The colour of material {material.name!r} is made by {cause}.", hint=BAKE)
+def color_socket(shader: Any) -> Any | None:
+    """The input that holds the colour of a shader node; None for other nodes, and for shaders without one."""
+    if shader.bl_idname == "ShaderNodeGroup" or not any(output.type == "SHADER" for output in shader.outputs):
+        return None
+    return shader.inputs.get("Base Color") or shader.inputs.get("Color")
+
+
+def _image_nodes(roots: list[Any]) -> Iterator[Any]:
+    """The image nodes that the colour of the nodes `roots` depends on, also those inside groups."""
+    waiting, seen = list(roots), set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.bl_idname == "ShaderNodeTexImage":
+            yield node
+        if node.bl_idname == "ShaderNodeGroup" and node.node_tree is not None:
+            yield from _image_nodes([inner for inner in node.node_tree.nodes if inner.bl_idname == "NodeGroupOutput"])
+        socket = color_socket(node)
+        for followed in node.inputs if socket is None else [socket]:
+            waiting += [link.from_node for link in followed.links if not link.is_muted]
+
+
+def _check_images(material: Any, shader: Any) -> list[Any]:
+    """The images in the colour of `shader`. Raises :class:`InvalidInput` for one that a render could not show."""
+    images = []
+    for node in _image_nodes([shader]):
+        if node.image is None:
+            raise errors.InvalidInput(
+                f"Node {node.name!r} of material {material.name!r} has no image.", hint=f"Choose one. {START}"
+            )
+        if _is_unreadable(node.image):
+            raise errors.InvalidInput(
+                f"{_called(node.image)} of material {material.name!r} cannot be read.",
+                hint=f"Check that its file exists. {START}",
+            )
+        images.append(node.image)
+    return images
 
 
 def _flat(linear: Any) -> Flat:
-    return Flat(color.to_bytes(color.encode(np.array(linear[:3], np.float32))))
+    return Flat(_triple(color.to_bytes(color.encode(np.array(linear[:3], np.float32)))))
 
 
-def _read_image(material: Any, node: Any) -> np.ndarray:
-    """The pixels of an image node: [H, W, 3] uint8, display-encoded, row 0 at the bottom."""
-    image = node.image
-    if image is None:
-        raise errors.InvalidInput(f"Node {node.name!r} of material {material.name!r} has no image.", hint=BAKE)
-    if image.source == "TILED":
-        raise errors.InvalidInput(f"Image {image.name!r} has several UDIM tiles.", hint=BAKE)
+def _triple(rgb: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = rgb.tolist()
+    return (red, green, blue)
+
+
+def _is_unreadable(image: Any) -> bool:
+    return image.size[0] * image.size[1] == 0 or len(image.pixels) == 0
+
+
+def _called(image: Any) -> str:
+    return f"Image {image.name!r}" + (f" ({image.filepath})" if image.filepath else "")
+
+
+def _read_image(image: Any) -> np.ndarray:
+    """The pixels of an image: [H, W, 3] uint8, display-encoded, row 0 at the bottom."""
     pixels = image_pixels(image)
-    encoded = color.encode(pixels) if is_linear(image) else pixels
-    return color.to_bytes(encoded)
+    return color.to_bytes(color.encode(pixels) if is_linear(image) else pixels)
 
 
 def image_pixels(image: Any) -> np.ndarray:
@@ -144,10 +231,9 @@ def image_pixels(image: Any) -> np.ndarray:
 
     Raises :class:`InvalidInput` that names the file of an image that cannot be read.
     """
+    if _is_unreadable(image):
+        raise errors.InvalidInput(f"{_called(image)} cannot be read.", hint="Check that its file exists.")
     width, height = image.size
-    if width * height == 0 or len(image.pixels) == 0:
-        where = f" ({image.filepath})" if image.filepath else ""
-        raise errors.InvalidInput(f"Image {image.name!r}{where} cannot be read.", hint="Check that its file exists.")
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
     pixels = pixels.reshape(height, width, image.channels)
@@ -160,17 +246,24 @@ def is_linear(image: Any) -> bool:
     return bool(image.is_float or space.is_data or space.name.startswith("Linear"))
 
 
-def uv_texture(look: Look, size: int | None) -> scene.UvTexture:
+def without_bake(look: Look, uv_map: str) -> Flat | Pictured | None:
+    """`look` where an image on `uv_map` can be made of it as it is; None where only a bake gives one."""
+    if isinstance(look, Flat) or (isinstance(look, Pictured) and look.uv_map == uv_map):
+        return look
+    return None
+
+
+def bake_size(look: Look, size: int | None) -> int:
+    """The edge in texels of an image that `look` is baked to: `size`, or that of its images."""
+    return size or min(_edge(look) or SIZE, LARGEST_BAKE)
+
+
+def uv_texture(look: Flat | Pictured, size: int | None) -> scene.UvTexture:
     """The starting texture as an image of `size` texels squared (None: as large as the look's own image, or 512)."""
-    if isinstance(look, Painted):
-        raise errors.InvalidInput(
-            f"The object's colour is the attribute {look.attribute!r}, which is no image.",
-            hint=f"Use --texture vertex. Or: {BAKE}",
-        )
     if isinstance(look, Flat):
         edge = size or SIZE
-        return scene.UvTexture(np.tile(look.rgb, (edge, edge, 1)))
-    image = look.image
+        return scene.UvTexture(np.tile(np.array(look.rgb, np.uint8), (edge, edge, 1)))
+    image = _read_image(look.image)
     if size is not None and image.shape[:2] != (size, size):
         image = resample(image, size, size)
     return scene.UvTexture(np.ascontiguousarray(image))
@@ -193,8 +286,8 @@ def _weights(source: int, target: int) -> np.ndarray:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def vertex_texture(obj: Any, mesh: Any, look: Look, *, own: bool) -> scene.VertexTexture:
-    """The starting texture as colours of the evaluated vertices.
+def vertex_texture(obj: Any, mesh: Any, look: Plain | np.ndarray, *, own: bool) -> scene.VertexTexture:
+    """The starting texture as colours of the evaluated vertices. A mixed `look` comes baked: linear corners [L, 3].
 
     An `own` flat look gives way to the active colour attribute, as imported scans have colours but no material.
     """
@@ -205,8 +298,10 @@ def vertex_texture(obj: Any, mesh: Any, look: Look, *, own: bool) -> scene.Verte
         colors = _attribute_colors(obj, mesh, look.attribute)
     elif isinstance(look, Pictured):
         colors = _sampled_colors(obj, mesh, look)
+    elif isinstance(look, Flat):
+        colors = np.tile(np.array(look.rgb, np.uint8), (len(mesh.vertices), 1))
     else:
-        colors = np.tile(look.rgb, (len(mesh.vertices), 1))
+        colors = _vertex_means(mesh, look)
     return scene.VertexTexture(colors)
 
 
@@ -243,12 +338,20 @@ def _rendered_attribute(attributes: Any) -> Any | None:
 
 def _sampled_colors(obj: Any, mesh: Any, look: Pictured) -> np.ndarray:
     """The image at the vertices, [V, 3] uint8: bilinear, repeating, averaged over the corners of a seam."""
-    uv_map = look.uv_map or render_uv_map(mesh)
-    if uv_map not in mesh.uv_layers:
+    check_picture(obj, mesh, look)
+    if not look.uv_map:
+        raise errors.InvalidInput(f"Object {obj.name!r} shows an image but has no UV map.", hint="Unwrap it.")
+    image = color.decode(_read_image(look.image) / np.float32(255.0))
+    return _vertex_means(mesh, _sample(image, corner_uvs(mesh, look.uv_map)))
+
+
+def check_picture(obj: Any, mesh: Any, look: Pictured) -> None:
+    """Raise :class:`InvalidInput` when the material lays out its image by a UV map that the object does not have."""
+    if look.uv_map and look.uv_map not in mesh.uv_layers:
         raise errors.InvalidInput(
-            f"Object {obj.name!r} shows an image but has no UV map {uv_map!r}.", hint="Unwrap it, or give --init."
+            f"The image of {obj.name!r} is laid out by the UV map {look.uv_map!r}, which it does not have.",
+            hint=f"Its UV maps: {', '.join(repr(layer.name) for layer in mesh.uv_layers) or 'none'}.",
         )
-    return _vertex_means(mesh, _sample(color.decode(look.image / np.float32(255.0)), corner_uvs(mesh, uv_map)))
 
 
 def _sample(image: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gives an object without UV maps a new one. Never touches a UV map that is there.
+"""Gives an object a UV map made for jobs. Never touches a UV map of the artist's.
 
 The map is a layer on the object's mesh data: objects that share the data get it too, and look as before.
 """
@@ -15,6 +15,7 @@ import bpy
 import numpy as np
 
 from .._shared import errors
+from .find import check_mesh_is_own
 from .mesh import corner_uvs, corner_vertices, values
 
 UV_MAP = "AssistiveUV"
@@ -26,15 +27,13 @@ ANGLE_LIMIT = math.radians(66.0)
 
 
 def add_uv_map(context: Any, obj: Any) -> str:
-    """Add the UV map :data:`UV_MAP` to the mesh of `obj` by smart project and give its name.
+    """Add the UV map :data:`UV_MAP` to the mesh of `obj` by smart project, unless it is there, and give its name.
 
     Selection, active object and mode are as before afterwards. Raises :class:`InvalidInput` for linked mesh data.
     """
-    if obj.data.library is not None:
-        raise errors.InvalidInput(
-            f"Object {obj.name!r} has no UV map, and its mesh is linked from another file.",
-            hint="Make it local (Object > Relations > Make Local), or unwrap it there.",
-        )
+    if UV_MAP in obj.data.uv_layers:
+        return UV_MAP
+    check_mesh_is_own(obj, "a new UV map")
     with _object_mode(context):
         uvs = _project(context, obj)
         layer = obj.data.uv_layers.new(name=UV_MAP, do_init=False)

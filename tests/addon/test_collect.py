@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,18 @@ bpy_object_utils = pytest.importorskip("bpy_extras.object_utils")
 mathutils = pytest.importorskip("mathutils")
 
 from blender_addon._shared import errors, scene  # noqa: E402
-from blender_addon.collect import Collected, bounding_sphere, collect, color, find_object, rigs  # noqa: E402
+from blender_addon.collect import (  # noqa: E402
+    Collected,
+    bounding_sphere,
+    collect,
+    color,
+    coverage,
+    find_object,
+    rigs,
+    shared_texels,
+)
 from blender_addon.collect.cameras import read_camera, read_cameras  # noqa: E402
-from blender_addon.collect.lights import read_light, read_states, read_world  # noqa: E402
+from blender_addon.collect.lights import read_light, read_scene_lights, read_states, read_world  # noqa: E402
 from blender_addon.collect.texture import resample  # noqa: E402
 
 # --- building blocks --------------------------------------------------------------------------------------------------
@@ -62,6 +73,42 @@ def image(pixels: np.ndarray, *, is_float: bool = False) -> Any:
     made.pixels.foreach_set(rgba.astype(np.float32).reshape(-1))
     made.update()
     return made
+
+
+def flat(obj: Any, red: float, green: float, blue: float) -> Any:
+    """A new material of one linear colour on `obj`."""
+    made, principled = material(obj)
+    principled.inputs["Base Color"].default_value = (red, green, blue, 1)
+    return made
+
+
+def feed(made: Any, principled: Any, kind: str) -> Any:
+    """A new node of a kind in material `made`, whose colour is the base colour."""
+    node = made.node_tree.nodes.new(kind)
+    made.node_tree.links.new(node.outputs["Color"], principled.inputs["Base Color"])
+    return node
+
+
+def use_materials(obj: Any, *indices: int) -> None:
+    obj.data.polygons.foreach_set("material_index", np.array(indices, np.int32))
+
+
+def names_in_file() -> set[str]:
+    return {repr(block) for block in bpy.data.user_map()}
+
+
+def texel(collected: Collected, uv: Any) -> list[int]:
+    """The texel of the starting texture that holds a point of it."""
+    texture = collected.scene.texture
+    assert isinstance(texture, scene.UvTexture)
+    height, width, _ = texture.image.shape
+    found: list[int] = texture.image[int(uv[1] * height), int(uv[0] * width)].tolist()
+    return found
+
+
+def middles(collected: Collected) -> np.ndarray:
+    """The middle of each triangle, in texture coordinates [T, 2]."""
+    return np.asarray(collected.scene.mesh.uv.mean(axis=1))
 
 
 def show_image(obj: Any, picture: Any) -> tuple[Any, Any]:
@@ -236,6 +283,202 @@ def test_a_flattened_object_still_has_normals(context: Any) -> None:
     np.testing.assert_allclose(np.linalg.norm(normals, axis=2), 1, atol=1e-5)
 
 
+def test_faces_without_area_do_no_harm(context: Any) -> None:
+    obj = cube(context)
+    data = bpy.data.meshes.new("needle")
+    data.from_pydata([(0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0)], [], [(0, 1, 2), (0, 1, 3)])
+    found = read(context, link(context, data, "Needle")).scene.mesh
+    assert found.triangles.shape == (2, 3)
+    assert np.isfinite(found.normals).all()
+    assert np.isfinite(found.uv).all()
+    obj.scale = (0, 0, 0)
+    fails(obj, context, "'Cube'", "no extent")
+
+
+def test_edges_of_three_faces_and_loose_parts_are_read(context: Any) -> None:
+    data = bpy.data.meshes.new("fin")
+    places = [(0, 0, 0), (0, 0, 1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (5, 5, 5), (6, 6, 6)]
+    data.from_pydata(places, [(5, 6)], [(0, 1, 2), (0, 1, 3), (0, 1, 4)])
+    collected = read(context, link(context, data, "Fin"))
+    assert collected.scene.mesh.triangles.shape == (3, 3)
+    assert collected.uv_map == "AssistiveUV"
+    assert bounding_sphere(collected.scene.mesh)[1] < 2  # the loose edge is no surface
+
+
+def test_an_object_that_is_only_hidden_is_read(context: Any) -> None:
+    obj = cube(context)
+    obj.modifiers.new("Subdivision", "SUBSURF").levels = 1
+    obj.hide_render = True
+    obj.hide_set(True)
+    assert read(context, obj).scene.mesh.triangles.shape == (48, 3)
+
+
+def test_an_object_that_blender_does_not_evaluate_is_refused(context: Any) -> None:
+    obj = cube(context)
+    obj.hide_viewport = True
+    fails(obj, context, "'Cube'", "disabled in viewports", "Outliner")
+
+
+def test_an_instance_of_a_collection_says_what_to_choose_instead(context: Any) -> None:
+    inner = bpy.data.collections.new("Fleet")
+    inner.objects.link(bpy.data.objects.new("Bus", bpy.data.meshes.new("Bus")))
+    empty = link(context, None, "Parked")
+    empty.instance_type, empty.instance_collection = "COLLECTION", inner
+    fails(empty, context, "'Parked'", "'Fleet'", "Choose the object in that collection", "make the instance real")
+
+
+def linked(context: Any, folder: Path, *, uvs: bool = True, override: bool = True) -> Any:
+    """A red and green cube of another file, linked into an empty one; overridden or not."""
+    obj = cube(context, "Box", uvs=uvs)
+    flat(obj, 1, 0, 0)
+    flat(obj, 0, 1, 0)
+    path = str(folder / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    with bpy.data.libraries.load(path, link=True) as (_, wanted):
+        wanted.objects = ["Box"]
+    obj = wanted.objects[0]
+    context.scene.collection.objects.link(obj)
+    if override:
+        obj = obj.override_create(remap_local_usages=True)
+    context.view_layer.update()
+    return obj
+
+
+def test_an_overridden_object_of_another_file_is_read_and_baked(context: Any, tmp_path: Path) -> None:
+    obj = linked(context, tmp_path)
+    obj.material_slots[0].link = "OBJECT"
+    obj.material_slots[0].material = bpy.data.materials["Paint.001"]
+    assert only_color(read(context, obj, texture_size=4)) == [0, 255, 0]
+
+
+def test_a_linked_object_is_refused_until_it_is_overridden(context: Any, tmp_path: Path) -> None:
+    fails(linked(context, tmp_path, override=False), context, "'Box'", "library.blend", "library override or local")
+
+
+def test_nothing_is_added_to_a_linked_mesh(context: Any, tmp_path: Path) -> None:
+    obj = linked(context, tmp_path, uvs=False)
+    before = names_in_file()
+    fails(obj, context, "'Box' needs a new UV map", "library.blend", "Make the mesh local")
+    fails(obj, context, "'Box' needs a colour attribute", texture="vertex")
+    assert names_in_file() == before
+    assert (len(obj.data.uv_layers), len(obj.data.color_attributes)) == (0, 0)
+
+
+def test_progress_goes_from_nothing_to_all(context: Any) -> None:
+    shares: list[float] = []
+    read(context, cube(context, uvs=False), on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) > 3
+    assert (shares[0] > 0, shares[-1]) == (True, 1.0)
+
+
+@pytest.mark.slow
+def test_a_million_triangles_are_read_in_two_seconds(context: Any) -> None:
+    obj = grid(context, 708)
+    obj.vertex_groups.new(name="half").add(range(len(obj.data.vertices) // 2), 0.5, "REPLACE")
+    flat(obj, 1, 0, 0)
+    assert best_time(lambda: read(context, obj, mask="half")) < 2
+
+
+def best_time(work: Any) -> float:
+    """The least seconds of three runs, as this thread counts them: other work on the machine is not in them."""
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        work()
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def triangles_of_grid(size: int) -> np.ndarray:
+    """A square texture cut into 2 · size² triangles, [T, 3, 2]."""
+    x, y = np.meshgrid(np.arange(size), np.arange(size))
+    low = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    lower = low + np.array([[0, 0], [1, 0], [1, 1]])
+    upper = low + np.array([[0, 0], [1, 1], [0, 1]])
+    return np.asarray(np.concatenate([lower, upper]) / size, np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 7, 256, 300])
+def test_neighbours_share_no_texels(size: int) -> None:
+    assert shared_texels(triangles_of_grid(size)) == 0
+
+
+def test_mirrored_halves_share_all_their_texels() -> None:
+    half = triangles_of_grid(20) * np.float32(0.5)
+    mirrored = half[:, ::-1]
+    assert shared_texels(np.concatenate([half, mirrored])) == 1
+    beside = half + np.float32(0.5)
+    assert shared_texels(np.concatenate([half, mirrored, beside])) == pytest.approx(0.5, abs=0.01)
+    assert shared_texels(np.concatenate([half, beside])) == 0
+
+
+def test_a_texture_that_repeats_is_shared() -> None:
+    grid_uv = triangles_of_grid(4)
+    half = grid_uv * np.float32((0.5, 1.0))
+    assert shared_texels(np.concatenate([half, half + np.float32((3.0, -2.0))])) == 1
+    assert shared_texels(np.concatenate([half, half + np.float32((3.5, -2.0))])) == 0
+    assert shared_texels(grid_uv * np.float32(3)) == 1
+    strip = np.array([[(0, 0), (2, 0), (2, 0.5)], [(0, 0), (2, 0.5), (0, 0.5)]], np.float32)
+    assert shared_texels(strip) == 1
+
+
+def test_texture_coordinates_without_meaning_share_nothing() -> None:
+    assert shared_texels(np.zeros((0, 3, 2), np.float32)) == 0
+    assert shared_texels(np.full((4, 3, 2), np.nan, np.float32)) == 0
+    assert shared_texels(np.zeros((4, 3, 2), np.float32)) == 0
+
+
+def test_two_hundred_thousand_triangles_are_looked_through_in_half_a_second() -> None:
+    rng = np.random.default_rng(0)
+    stacked = rng.random((200_000, 3, 2)).astype(np.float32)
+    assert best_time(lambda: shared_texels(triangles_of_grid(316))) < 0.5
+    assert best_time(lambda: shared_texels(stacked)) < 0.5
+
+
+def test_coverage_is_the_share_of_the_surface_that_is_free(context: Any) -> None:
+    obj = cube(context)
+    top = [vertex.index for vertex in obj.data.vertices if vertex.co.z > 0]
+    obj.vertex_groups.new(name="top").add(top, 1.0, "REPLACE")
+    assert coverage(context, obj, None, False) == 1
+    assert coverage(context, obj, "top", False) == pytest.approx(0.5)
+    obj.vertex_groups["top"].add(top, 0.5, "REPLACE")
+    assert coverage(context, obj, "top", False) == pytest.approx(0.25)
+    assert coverage(context, obj, "top", True) == pytest.approx(0.75)
+
+
+def test_coverage_counts_area_as_the_object_is_scaled(context: Any) -> None:
+    obj = cube(context)
+    top = [vertex.index for vertex in obj.data.vertices if vertex.co.z > 0]
+    obj.vertex_groups.new(name="top").add(top, 1.0, "REPLACE")
+    obj.data.vertices[top[0]].co.z += 1
+    flat_share = coverage(context, obj, "top", False)
+    obj.scale = (1, 1, 0.001)
+    context.view_layer.update()
+    assert flat_share > 0.505
+    assert coverage(context, obj, "top", False) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_coverage_is_nothing_where_there_is_no_group_or_no_surface(context: Any) -> None:
+    obj = cube(context)
+    assert coverage(context, obj, "gone", False) == 0
+    assert coverage(context, obj, "gone", True) == 0
+    assert coverage(context, link(context, bpy.data.meshes.new("bare")), None, False) == 0
+    obj.scale = (0, 0, 0)
+    context.view_layer.update()
+    assert coverage(context, obj, None, False) == 0
+
+
+def test_coverage_is_quick_enough_for_a_panel(context: Any) -> None:
+    obj = grid(context, 224)
+    obj.vertex_groups.new(name="half").add(range(len(obj.data.vertices) // 2), 1.0, "REPLACE")
+    assert best_time(lambda: coverage(context, obj, "half", False)) < 0.1
+
+
 # --- mask -------------------------------------------------------------------------------------------------------------
 
 
@@ -284,12 +527,20 @@ def test_inverting_no_mask_leaves_nothing(context: Any) -> None:
 # --- UV maps ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_uv_map_without_area_is_refused(context: Any) -> None:
-    obj = cube(context, "Flat")
-    obj.data.uv_layers[0].uv.foreach_set("vector", np.zeros(48, np.float32))
-    fails(obj, context, "'Flat'", "'UVMap'", "no area")
-    obj.data.uv_layers[0].uv.foreach_set("vector", np.full(48, np.nan, np.float32))
-    fails(obj, context, "'Flat'", "'UVMap'", "NaN")
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_uv_map_that_holds_no_texture_gives_way_to_a_new_one(context: Any, value: float) -> None:
+    obj = cube(context)
+    obj.data.uv_layers[0].uv.foreach_set("vector", np.full(48, value, np.float32))
+    collected = read(context, obj)
+    assert collected.uv_map == "AssistiveUV"
+    assert islands_area(collected.scene.mesh.uv) > 0.3
+
+
+def test_a_new_map_that_was_spoilt_is_refused(context: Any) -> None:
+    obj = cube(context, "Flat", uvs=False)
+    read(context, obj)
+    obj.data.uv_layers["AssistiveUV"].uv.foreach_set("vector", np.zeros(48, np.float32))
+    fails(obj, context, "'Flat'", "'AssistiveUV'", "no area", "remove the map")
 
 
 def snapshot(obj: Any) -> list[bytes]:
@@ -424,9 +675,11 @@ def test_a_map_is_made_while_the_object_is_being_edited(context: Any) -> None:
 def test_no_map_is_made_for_an_object_that_is_refused(context: Any) -> None:
     obj = cube(context, uvs=False)
     made, principled = material(obj)
-    noise = made.node_tree.nodes.new("ShaderNodeTexNoise")
-    made.node_tree.links.new(noise.outputs["Color"], principled.inputs["Base Color"])
-    fails(obj, context, "Noise Texture", "Bake", '--init "#RRGGBB"')
+    node = feed(made, principled, "ShaderNodeTexImage")
+    fails(obj, context, f"'{node.name}'", "'Paint'", "no image", '--init "#RRGGBB"')
+    obj.data.materials.clear()
+    link(context, bpy.data.cameras.new("c"), "Away", (0, 0, -9))
+    fails(obj, context, "No camera sees")
     assert not obj.data.uv_layers
 
 
@@ -480,11 +733,13 @@ def test_the_uv_map_that_the_image_node_names_is_the_textures(context: Any) -> N
     fails(obj, context, "'Gone'", "'UVMap', 'Layout'")
 
 
-def test_a_mapping_node_asks_for_a_bake(context: Any) -> None:
+def test_an_image_that_no_material_shows_may_be_gone(context: Any) -> None:
     obj = cube(context)
-    tree, node = show_image(obj, image(np.zeros((2, 2, 3))))
-    tree.links.new(tree.nodes.new("ShaderNodeMapping").outputs["Vector"], node.inputs["Vector"])
-    fails(obj, context, "'Paint'", "Mapping", "Bake")
+    made, principled = material(obj)
+    made.node_tree.nodes.new("ShaderNodeTexImage")
+    normal = made.node_tree.nodes.new("ShaderNodeTexImage")
+    made.node_tree.links.new(normal.outputs["Color"], principled.inputs["Roughness"])
+    assert read(context, obj).uv_map == "UVMap"
 
 
 def test_an_image_whose_file_is_gone_is_named(context: Any) -> None:
@@ -492,7 +747,7 @@ def test_an_image_whose_file_is_gone_is_named(context: Any) -> None:
     picture = bpy.data.images.new("Label", 2, 2)
     picture.source, picture.filepath = "FILE", "/nowhere/label.png"
     show_image(obj, picture)
-    fails(obj, context, "'Label'", "/nowhere/label.png")
+    fails(obj, context, "'Label'", "/nowhere/label.png", "'Paint'")
 
 
 def test_a_plain_base_color_fills_the_texture(context: Any) -> None:
@@ -573,6 +828,244 @@ def test_resampling_a_flat_image_changes_nothing(size: tuple[int, int]) -> None:
     assert (resample(flat, *size) == (1, 127, 254)).all()
 
 
+# --- baking -----------------------------------------------------------------------------------------------------------
+
+
+def test_several_flat_materials_are_baked_into_the_objects_own_map(context: Any) -> None:
+    obj = cube(context)
+    flat(obj, 1, 0, 0)
+    flat(obj, 0, 1, 0)
+    use_materials(obj, 0, 0, 0, 1, 1, 99)  # Blender shows an index beyond the slots as the last one
+    collected = read(context, obj)
+    assert collected.uv_map == "UVMap"
+    assert [layer.name for layer in obj.data.uv_layers] == ["UVMap"]
+    colors = [texel(collected, uv) for uv in middles(collected)]
+    assert colors == [[255, 0, 0]] * 6 + [[0, 255, 0]] * 6
+
+
+def test_materials_that_look_alike_are_not_baked(context: Any) -> None:
+    obj, picture = cube(context), image(random_pixels(8, 8) / np.float32(255))
+    show_image(obj, picture)
+    show_image(obj, picture)
+    use_materials(obj, 0, 1, 0, 1, 0, 1)
+    np.testing.assert_array_equal(read(context, obj).scene.texture.image, random_pixels(8, 8))
+
+
+def test_several_images_become_one_atlas_on_a_new_map(context: Any) -> None:
+    obj = cube(context)
+    for tint in ((1, 0, 0), (0, 0, 1)):
+        show_image(obj, image(np.full((16, 16, 3), tint, np.float32)))
+    use_materials(obj, 0, 1, 0, 1, 0, 1)
+    before = snapshot(obj)
+    collected = read(context, obj)
+    assert collected.uv_map == "AssistiveUV"
+    assert snapshot(obj)[:-1] == before
+    assert collected.scene.texture.image.shape == (16, 16, 3)
+    assert shared_texels(collected.scene.mesh.uv) == 0
+    collected = read(context, obj, texture_size=256)
+    colors = [texel(collected, uv) for uv in middles(collected)]
+    assert colors == [[255, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]] * 3
+
+
+def test_colours_go_on_beyond_the_borders_of_islands(context: Any) -> None:
+    obj = cube(context)
+    flat(obj, 1, 0, 0)
+    flat(obj, 0, 1, 0)
+    use_materials(obj, 0, 1, 0, 1, 0, 1)
+    pixels = read(context, obj, uv="new", texture_size=256).scene.texture.image
+    assert pixels.max(axis=2).min() > 100  # nowhere black: neither at the borders nor far from them
+    uv = read(context, obj, uv="new").scene.mesh.uv.reshape(6, 6, 2)
+    for island, wanted in zip(uv, [0, 1] * 3, strict=True):
+        low, high = island.min(axis=0) * 256, island.max(axis=0) * 256
+        rows, columns = (slice(int(low[axis]) - 2, int(high[axis]) + 2) for axis in (1, 0))
+        assert (pixels[rows, columns, wanted] > 200).mean() > 0.95
+
+
+def test_nodes_that_compute_a_colour_are_baked(context: Any) -> None:
+    obj = grid(context, 2)
+    made, principled = material(obj)
+    feed(made, principled, "ShaderNodeTexChecker").inputs["Scale"].default_value = 2
+    collected = read(context, obj, texture_size=64)
+    pixels = collected.scene.texture.image
+    assert collected.uv_map == "UVMap"
+    assert {tuple(pixels[row, column]) for row, column in ((16, 16), (48, 48))} == {(124, 124, 124)}
+    assert {tuple(pixels[row, column]) for row, column in ((16, 48), (48, 16))} == {(231, 231, 231)}
+
+
+def test_a_mapped_image_is_baked_as_it_is_laid_out(context: Any) -> None:
+    obj = grid(context, 2)
+    pixels = np.zeros((64, 64, 3), np.float32)
+    pixels[:, 32:] = 1  # the right half is white
+    tree, node = show_image(obj, image(pixels))
+    mapping = tree.nodes.new("ShaderNodeMapping")
+    mapping.inputs["Location"].default_value = (0.5, 0, 0)
+    coordinates = tree.nodes.new("ShaderNodeTexCoord")
+    tree.links.new(coordinates.outputs["UV"], mapping.inputs["Vector"])
+    tree.links.new(mapping.outputs["Vector"], node.inputs["Vector"])
+    baked = read(context, obj).scene.texture.image
+    assert baked.shape == (64, 64, 3)
+    assert (baked[:, 2:30] == 255).all()
+    assert (baked[:, 34:62] == 0).all()
+
+
+def shifted(uv: np.ndarray) -> np.ndarray:
+    return uv + np.float32(0.5)
+
+
+def stacked(uv: np.ndarray) -> np.ndarray:
+    return np.tile(uv[:4], (6, 1))
+
+
+@pytest.mark.parametrize("change", [shifted, stacked])
+def test_a_map_that_leaves_the_texture_or_overlaps_is_no_place_to_bake_to(context: Any, change: Any) -> None:
+    obj = cube(context)
+    own = np.empty(48, np.float32)
+    obj.data.uv_layers[0].uv.foreach_get("vector", own)
+    obj.data.uv_layers[0].uv.foreach_set("vector", change(own.reshape(24, 2)).reshape(-1))
+    assert read(context, obj, init="#808080").uv_map == "UVMap"
+    made, principled = material(obj)
+    feed(made, principled, "ShaderNodeTexNoise")
+    assert read(context, obj, texture_size=64).uv_map == "AssistiveUV"
+
+
+def test_a_new_map_shows_the_objects_own_image_at_the_start(context: Any) -> None:
+    obj = cube(context)
+    pixels = np.zeros((128, 128, 3), np.float32)
+    pixels[..., 0] = np.linspace(0, 1, 128)[:, None]
+    pixels[..., 1] = np.linspace(0, 1, 128)
+    show_image(obj, image(pixels))
+    own, new = read(context, obj), read(context, obj, uv="new", texture_size=512)
+    assert (own.uv_map, new.uv_map) == ("UVMap", "AssistiveUV")
+    found = [texel(new, uv) for uv in middles(new)]
+    np.testing.assert_allclose(found, [texel(own, uv) for uv in middles(own)], atol=4)
+    assert read(context, obj).uv_map == "UVMap"  # and the object's own stays what is used unasked
+
+
+def test_a_bake_into_the_images_own_map_changes_next_to_nothing(context: Any) -> None:
+    obj = grid(context, 1)
+    tree, node = show_image(obj, image(random_pixels(32, 32) / np.float32(255)))
+    gamma = tree.nodes.new("ShaderNodeGamma")  # of 1: the same colours, but computed
+    shader = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
+    tree.links.new(node.outputs["Color"], gamma.inputs["Color"])
+    tree.links.new(gamma.outputs["Color"], shader.inputs["Base Color"])
+    baked = read(context, obj).scene.texture.image.astype(int)
+    assert np.abs(baked - random_pixels(32, 32)).max() <= 1
+
+
+def surface(made: Any, kind: str) -> Any:
+    """A new shader node of a kind that is all of the surface of material `made`."""
+    tree = made.node_tree
+    node = tree.nodes.new(kind)
+    tree.links.new(node.outputs[0], tree.get_output_node("ALL").inputs["Surface"])
+    return node
+
+
+def only_color(collected: Collected) -> list[int]:
+    texture = collected.scene.texture
+    assert isinstance(texture, scene.UvTexture)
+    (found,) = np.unique(texture.image.reshape(-1, 3), axis=0).tolist()
+    return list(found)
+
+
+def test_a_cut_out_has_the_colour_of_what_is_cut_out(context: Any) -> None:
+    obj = cube(context)
+    made = flat(obj, 0, 1, 0)
+    mix = surface(made, "ShaderNodeMixShader")
+    transparent = made.node_tree.nodes.new("ShaderNodeBsdfTransparent")
+    principled = next(node for node in made.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    made.node_tree.links.new(transparent.outputs[0], mix.inputs[1])
+    made.node_tree.links.new(principled.outputs[0], mix.inputs[2])
+    mix.inputs[0].default_value = 0.3
+    assert only_color(read(context, obj, texture_size=16)) == [0, 255, 0]
+
+
+def test_mixed_shaders_have_the_mixed_colour(context: Any) -> None:
+    obj = cube(context)
+    made = flat(obj, 0, 1, 0)
+    mix = surface(made, "ShaderNodeMixShader")
+    principled = next(node for node in made.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    diffuse = made.node_tree.nodes.new("ShaderNodeBsdfDiffuse")
+    diffuse.inputs["Color"].default_value = (1, 0, 0, 1)
+    made.node_tree.links.new(diffuse.outputs[0], mix.inputs[1])
+    made.node_tree.links.new(principled.outputs[0], mix.inputs[2])
+    mix.inputs[0].default_value = 0.25
+    assert only_color(read(context, obj, texture_size=16)) == [225, 137, 0]  # linear 0.75 and 0.25
+
+
+def test_a_shader_inside_a_group_has_its_colour(context: Any) -> None:
+    obj = cube(context)
+    made, _ = material(obj)
+    group = bpy.data.node_groups.new("Lacquer", "ShaderNodeTree")
+    group.interface.new_socket("Tint", in_out="INPUT", socket_type="NodeSocketColor")
+    group.interface.new_socket("Shader", in_out="OUTPUT", socket_type="NodeSocketShader")
+    ends = [group.nodes.new(kind) for kind in ("NodeGroupInput", "ShaderNodeBsdfPrincipled", "NodeGroupOutput")]
+    group.links.new(ends[0].outputs["Tint"], ends[1].inputs["Base Color"])
+    group.links.new(ends[1].outputs[0], ends[2].inputs[0])
+    node = made.node_tree.nodes.new("ShaderNodeGroup")
+    node.node_tree = group
+    node.inputs["Tint"].default_value = (0, 0, 1, 1)
+    made.node_tree.links.new(node.outputs[0], made.node_tree.get_output_node("ALL").inputs["Surface"])
+    before = names_in_file()
+    assert only_color(read(context, obj, texture_size=16)) == [0, 0, 255]
+    assert names_in_file() == before
+
+
+def test_a_glowing_material_has_its_colour_and_one_without_surface_is_black(context: Any) -> None:
+    obj = cube(context)
+    made, _ = material(obj)
+    surface(made, "ShaderNodeEmission").inputs["Color"].default_value = (1, 0, 0, 1)
+    assert only_color(read(context, obj, texture_size=4)) == [255, 0, 0]
+    made.node_tree.nodes.clear()
+    assert only_color(read(context, obj, texture_size=4)) == [0, 0, 0]
+
+
+def test_empty_slots_and_materials_without_surface_are_baked_beside_others(context: Any) -> None:
+    obj = cube(context)
+    flat(obj, 1, 0, 0)
+    bare = flat(obj, 1, 1, 1)
+    bare.node_tree.nodes.clear()
+    obj.data.materials.append(None)
+    use_materials(obj, 0, 0, 1, 1, 2, 2)
+    collected = read(context, obj)
+    colors = [texel(collected, uv) for uv in middles(collected)]
+    assert colors == [[255, 0, 0]] * 4 + [[0, 0, 0]] * 4 + [[231, 231, 231]] * 4
+
+
+@pytest.mark.parametrize("texture", ["uv", "vertex"])
+def test_baking_leaves_the_file_as_it_was(context: Any, texture: str) -> None:
+    other, obj = cube(context, "Other"), cube(context)
+    flat(obj, 1, 0, 0)
+    made, principled = material(obj)
+    feed(made, principled, "ShaderNodeTexNoise")
+    use_materials(obj, 0, 1, 0, 1, 0, 1)
+    obj.hide_render = True
+    obj.select_set(False)
+    other.select_set(True)
+    context.view_layer.objects.active = other
+    bpy.ops.object.mode_set(mode="EDIT")
+    engine, before, nodes = context.scene.render.engine, snapshot(obj), len(made.node_tree.nodes)
+    blocks = names_in_file()
+    read(context, obj, texture=texture)
+    assert names_in_file() == blocks
+    assert (context.scene.render.engine, snapshot(obj), len(made.node_tree.nodes)) == (engine, before, nodes)
+    assert (other.mode, context.view_layer.objects.active, context.scene.name) == ("EDIT", other, "Scene")
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_a_bake_at_512_takes_less_than_two_seconds(context: Any) -> None:
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=128, ring_count=64)
+    obj = context.object
+    made, principled = material(obj)
+    feed(made, principled, "ShaderNodeTexNoise")
+    began = time.perf_counter()
+    assert read(context, obj).scene.texture.image.shape == (512, 512, 3)
+    assert time.perf_counter() - began < 2
+
+
+def test_an_unknown_kind_of_map_is_refused(context: Any) -> None:
+    fails(cube(context), context, "'other'", "own or new", uv="other")
+
+
 # --- vertex colours ---------------------------------------------------------------------------------------------------
 
 
@@ -633,7 +1126,19 @@ def test_a_material_that_shows_an_attribute_names_it(context: Any) -> None:
     made.node_tree.links.new(node.outputs["Color"], principled.inputs["Base Color"])
     assert (colors_of(read(context, obj, texture="vertex")) == 255).all()
     assert (colors_of(read(context, obj, texture="vertex", init="#010203")) == (1, 2, 3)).all()
-    fails(obj, context, "'Shown'", "--texture vertex", texture="uv")
+    assert (read(context, obj, texture="uv", texture_size=8).scene.texture.image == 255).all()
+
+
+def test_several_materials_are_baked_to_vertices(context: Any) -> None:
+    obj = grid(context, 2)
+    flat(obj, 1, 0, 0)
+    flat(obj, 0, 1, 0)
+    use_materials(obj, 0, 1, 0, 1)
+    colors = colors_of(read(context, obj, texture="vertex"))
+    places = np.array([vertex.co.x for vertex in obj.data.vertices])
+    assert {tuple(row) for row in colors[places < -0.5].tolist()} == {(255, 0, 0)}
+    assert {tuple(row) for row in colors[places > 0.5].tolist()} == {(0, 255, 0)}
+    assert {tuple(row) for row in colors[np.abs(places) < 0.5].tolist()} == {(188, 188, 0)}
 
 
 def test_vertex_colors_need_the_objects_own_vertices(context: Any) -> None:
@@ -702,10 +1207,10 @@ def test_the_collection_of_cameras_excludes_others(context: Any) -> None:
     context.scene.collection.children.link(chosen)
     link(context, bpy.data.cameras.new("c"), "Other", (0, 0, 5))
     with pytest.raises(errors.InvalidInput, match="no camera in the collection 'Assistive Cameras'"):
-        read_cameras(context)
+        read_cameras(context, chosen)
     chosen.objects.link(link(context, bpy.data.cameras.new("c"), "Chosen", (0, 0, 5)))
     context.view_layer.update()
-    assert [camera.name for camera in read_cameras(context)] == ["Chosen"]
+    assert [camera.name for camera in read_cameras(context, chosen)] == ["Chosen"]
 
 
 def test_a_panoramic_camera_is_refused_by_name(context: Any) -> None:
@@ -814,7 +1319,7 @@ def test_all_rendered_lights_are_one_state(context: Any) -> None:
     dark.objects.link(hidden)
     context.scene.collection.objects.unlink(hidden)
     dark.hide_render = True
-    (state,) = read_states(context)
+    (state,) = read_scene_lights(context)
     assert [type(item) for item in state.lights] == [scene.PointLight]
 
 
@@ -822,7 +1327,7 @@ def test_each_child_of_the_collection_of_lights_is_a_state(context: Any) -> None
     parent = bpy.data.collections.new("Assistive Lights")
     context.scene.collection.children.link(parent)
     with pytest.raises(errors.InvalidInput, match="no light in the collection 'Assistive Lights'"):
-        read_states(context)
+        read_states(context, parent)
     for name, kind in (("Day", "SUN"), ("Night", "POINT")):
         child = bpy.data.collections.new(name)
         parent.children.link(child)
@@ -830,7 +1335,7 @@ def test_each_child_of_the_collection_of_lights_is_a_state(context: Any) -> None
         child.objects.link(lamp)
         context.scene.collection.objects.unlink(lamp)
     light(context, "SPOT", "Elsewhere")
-    states = read_states(context)
+    states = read_states(context, parent)
     assert [(state.name, [type(item) for item in state.lights]) for state in states] == [
         ("Day", [scene.SunLight]),
         ("Night", [scene.PointLight]),
@@ -871,9 +1376,9 @@ def test_a_computed_sky_is_refused_by_name(context: Any) -> None:
 
 def test_blenders_default_grey_world_is_not_a_lighting(context: Any) -> None:
     world(context, 1, (0.05, 0.05, 0.05, 1))
-    assert read_states(context) == ()
+    assert read_scene_lights(context) == ()
     world(context, 1, (0.5, 0.5, 0.5, 1))
-    assert read_states(context)[0].world == pytest.approx((0.5, 0.5, 0.5))
+    assert read_scene_lights(context)[0].world == pytest.approx((0.5, 0.5, 0.5))
 
 
 # --- made-up rigs -----------------------------------------------------------------------------------------------------
@@ -1015,7 +1520,7 @@ def test_lights_made_in_blender_read_as_they_were(context: Any) -> None:
     made = rigs.make_lights(context, wanted, context.scene.collection)
     for obj, item in zip(made, wanted.lights, strict=True):
         assert_same(read_light(obj), item)
-    (state,) = read_states(context)
+    (state,) = read_scene_lights(context)
     assert_same(state, wanted)
     assert len(state.lights) == len(wanted.lights)
 

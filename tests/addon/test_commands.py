@@ -109,7 +109,8 @@ def test_the_blend_holds_the_written_texture_and_the_original(finished: Path) ->
     bpy.ops.wm.open_mainfile(filepath=str(finished / "result.blend"))
     box = bpy.data.objects["Box"]
     material = box.material_slots[0].material
-    image = next(node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE")
+    group = next(node.node_tree for node in material.node_tree.nodes if node.type == "GROUP")
+    image = next(node.image for node in group.nodes if node.type == "TEX_IMAGE")
     assert bytes(image.packed_file.data) == (finished / "texture.png").read_bytes()
     assert image.name == "coffee mug"
     assert apply.restore_original(box)

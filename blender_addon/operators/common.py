@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several operators need: which object they are about, and errors as Blender's reports. Holds no operator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+
+from .._shared import errors
+from ..collect.find import check_object
+
+Execute = Callable[..., set[str]]
+
+
+def chosen_object(context: Any) -> bpy.types.Object | None:
+    """The object of the scene's settings, or else the active one if it is a mesh; not checked any further."""
+    active = context.view_layer.objects.active
+    return context.scene.assistive.object or (active if active is not None and active.type == "MESH" else None)
+
+
+def usable_object(context: Any) -> bpy.types.Object:
+    """The chosen object. Raises :class:`InvalidInput` when there is none that a job can be about."""
+    obj = chosen_object(context)
+    if obj is None:
+        raise errors.InvalidInput("Choose a mesh object first.")
+    check_object(context, obj)
+    return obj
+
+
+def why_not_usable(context: Any) -> str | None:
+    """Why there is no usable object, as a sentence; None when there is one."""
+    try:
+        usable_object(context)
+    except errors.InvalidInput as error:
+        return str(error)
+    return None
+
+
+def reported(execute: Execute) -> Execute:
+    """An operator's `execute` that reports errors a user may see, and is cancelled then."""
+
+    @functools.wraps(execute)
+    def run(self: Any, context: Any, **options: Any) -> set[str]:  # Blender counts the arguments
+        try:
+            return execute(self, context, **options)
+        except errors.AssistiveError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+
+    return run

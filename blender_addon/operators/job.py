@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts, cancels and takes up jobs, and says which classifiers they use.
+
+From the panel a job is only handed in, and Blender stays free; from a script the same operator waits for its end.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import bpy
+
+from .. import preferences, request, runtime, session
+from .._shared import errors
+from .common import reported, usable_object, why_not_usable
+
+SCRIPT_TICK_S = 0.05
+
+
+def why_not_startable(context: Any) -> str | None:
+    """Why no job can be started, as a sentence; None when one can."""
+    if runtime.state().run is not None:
+        return "A job is running; cancel it first."
+    if not context.scene.assistive.target.strip():
+        return "Say what the object is to be recognised as: the target."
+    return why_not_usable(context)
+
+
+def _refuse(cls: Any, reason: str | None) -> bool:
+    if reason is not None:
+        cls.poll_message_set(reason)
+    return reason is None
+
+
+class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Optimise the texture of the object. Where no server runs yet, one is started on this machine"""
+
+    bl_idname = "assistive.start"
+    bl_label = "Start"
+    bl_options = {"REGISTER"}  # what it adds to the file, if anything, is an undo step of its own
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """With an object, a target, and no other job."""
+        return _refuse(cls, why_not_startable(context))
+
+    def execute(self, context: Any) -> set[str]:
+        """Hands the job in and waits until it has ended: for scripts."""
+        return self._start(context, wait=True)
+
+    def invoke(self, context: Any, _event: Any) -> set[str]:
+        """Hands the job in: for the panel."""
+        return self._start(context, wait=False)
+
+    @reported
+    def _start(self, context: Any, *, wait: bool) -> set[str]:
+        self._hand_in(context)
+        current = runtime.current()
+        while wait and current.has_work():
+            current.tick()
+            time.sleep(SCRIPT_TICK_S)
+        if wait and current.message is not None and current.message.level == "ERROR":
+            raise errors.JobFailed(current.message.text)
+        return {"FINISHED"}
+
+    def _hand_in(self, context: Any) -> None:
+        chosen, server = preferences.preferences(context), runtime.state().server
+        address = runtime.checked_address(chosen.address)
+        obj = usable_object(context)
+        maps = len(obj.data.uv_layers)
+        manager = context.window_manager
+        manager.progress_begin(0, 100)
+        try:
+            asked = request.make(
+                context,
+                obj,
+                labels=server.labels,
+                models=server.models,
+                preview_every_s=1.0 / chosen.preview_rate,
+                on_progress=lambda share: manager.progress_update(round(share * 100)),
+            )
+        finally:
+            manager.progress_end()
+        if len(obj.data.uv_layers) != maps:
+            runtime.push_undo("Add UV Map")
+        runtime.current().start(asked.ticket, asked.job, obj, address)
+
+
+class ASSISTIVE_OT_cancel(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """End the job. The best texture so far stays in the list of results"""
+
+    bl_idname = "assistive.cancel"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """While there is a job."""
+        run = runtime.state().run
+        if run is None:
+            return _refuse(cls, "No job is running.")
+        return _refuse(cls, "It is ending already." if run.status == "cancelling" else None)
+
+    def execute(self, _context: Any) -> set[str]:
+        """Asks for the end."""
+        runtime.current().dispatch(session.CancelAsked())
+        return {"FINISHED"}
+
+
+def _offer(job_id: str) -> session.Ticket | None:
+    return next((ticket for ticket in runtime.state().offers if ticket.job_id == job_id), None)
+
+
+class ASSISTIVE_OT_fetch(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Fetch the result of a job that was running when this file was closed"""
+
+    bl_idname = "assistive.fetch"
+    bl_label = "Fetch Result"
+
+    job_id: bpy.props.StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """While there is no job."""
+        return _refuse(cls, "A job is running; cancel it first." if runtime.state().run is not None else None)
+
+    @reported
+    def execute(self, _context: Any) -> set[str]:
+        """Connects to the server that has the job, and watches it."""
+        ticket = _offer(self.job_id)
+        if ticket is not None:
+            runtime.checked_address(ticket.address)
+            runtime.current().dispatch(session.FetchAsked(ticket))
+        return {"FINISHED"}
+
+
+class ASSISTIVE_OT_dismiss(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Do not offer this job again; the server still has it"""
+
+    bl_idname = "assistive.dismiss"
+    bl_label = "Dismiss"
+
+    job_id: bpy.props.StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def execute(self, _context: Any) -> set[str]:
+        """Forgets it."""
+        ticket = _offer(self.job_id)
+        if ticket is not None:
+            runtime.current().dispatch(session.DismissAsked(ticket))
+        return {"FINISHED"}
+
+
+def _model_items(_self: Any, context: Any) -> list[tuple[str, str, str]]:
+    """The server's classifiers that are not listed yet. Blender wants the strings to be kept alive."""
+    listed = {item.name for item in context.scene.assistive.classifiers} if context is not None else set()
+    _items[:] = [
+        (info.name, info.name, info.weights if info.available else f"Weights are missing: {info.weights}")
+        for info in runtime.state().server.models
+        if info.name not in listed
+    ] or [("efficientnet_lite0", "efficientnet_lite0", ""), ("efficientnet_lite1", "efficientnet_lite1", "")]
+    return _items
+
+
+_items: list[tuple[str, str, str]] = []
+
+
+class ASSISTIVE_OT_add_classifier(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Add a classifier: to train on, or to only measure with. All that the server knows are listed once it is there"""
+
+    bl_idname = "assistive.add_classifier"
+    bl_label = "Add Classifier"
+    bl_options = {"REGISTER", "UNDO"}
+    bl_property = "name"
+
+    name: bpy.props.EnumProperty(name="Classifier", items=_model_items)  # type: ignore[valid-type]
+
+    def invoke(self, context: Any, _event: Any) -> set[str]:
+        """Lets the artist search for one."""
+        context.window_manager.invoke_search_popup(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: Any) -> set[str]:
+        """Adds it. What has been the default until now is listed first, so that adding takes nothing away."""
+        chosen = context.scene.assistive
+        if not chosen.classifiers:
+            for name, role in ((request.DEFAULT_TRAINED[0], "TRAIN"), (request.DEFAULT_HELD_OUT[0], "HELD_OUT")):
+                _add_classifier(chosen, name, role)
+        if self.name not in [item.name for item in chosen.classifiers]:
+            _add_classifier(chosen, self.name, "TRAIN")
+        return {"FINISHED"}
+
+
+def _add_classifier(chosen: Any, name: str, role: str) -> None:
+    item = chosen.classifiers.add()
+    item.name, item.role = name, role
+    chosen.classifier_index = len(chosen.classifiers) - 1
+
+
+class ASSISTIVE_OT_remove_classifier(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Take the chosen classifier off the list. An empty list means the embedded ones"""
+
+    bl_idname = "assistive.remove_classifier"
+    bl_label = "Remove Classifier"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """With one chosen."""
+        chosen = context.scene.assistive
+        there = 0 <= chosen.classifier_index < len(chosen.classifiers)
+        return _refuse(cls, None if there else "No classifier is listed.")
+
+    def execute(self, context: Any) -> set[str]:
+        """Removes it."""
+        chosen = context.scene.assistive
+        chosen.classifiers.remove(chosen.classifier_index)
+        chosen.classifier_index = max(0, min(chosen.classifier_index, len(chosen.classifiers) - 1))
+        return {"FINISHED"}
+
+
+CLASSES = (
+    ASSISTIVE_OT_start,
+    ASSISTIVE_OT_cancel,
+    ASSISTIVE_OT_fetch,
+    ASSISTIVE_OT_dismiss,
+    ASSISTIVE_OT_add_classifier,
+    ASSISTIVE_OT_remove_classifier,
+)
+
+
+def register() -> None:
+    """Adds the operators."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """Takes them away."""
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

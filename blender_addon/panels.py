@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tab "Assistive" in the 3D viewport's side panel. Draws what is known; does nothing."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import bpy
+
+from . import apply, collect, icons, preferences, request, results, runtime, session
+from .operators.common import chosen_object
+
+CHARACTER = 7.0
+"""About how wide a character is, in pixels at scale 1."""
+LEVEL_ICONS = {"INFO": "CHECKMARK", "WARNING": "ERROR", "ERROR": "ERROR"}
+
+
+class _Panel:
+    """Where all sections are."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Assistive"
+
+
+def _column(layout: Any) -> Any:
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    return column
+
+
+def _sentence(layout: Any, context: Any, text: str, *, icon: str = "NONE", alert: bool = False) -> None:
+    """`text` in as many lines as it needs in this region."""
+    scale = context.preferences.system.ui_scale
+    width = max(20, int((context.region.width / scale - 60) / CHARACTER))
+    column = layout.column(align=True)
+    column.alert = alert
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, width)]
+    for number, line in enumerate(lines):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+class ASSISTIVE_PT_object(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """What is optimised, and what for"""
+
+    bl_label = "Object & Target"
+    bl_order = 0
+
+    def draw(self, context: Any) -> None:
+        """Object, target, beginning."""
+        chosen = context.scene.assistive
+        column = _column(self.layout)
+        column.prop(chosen, "object", placeholder=_active_name(context))
+        column.prop(chosen, "target", placeholder="sports car")
+        column.prop(chosen, "initial")
+        if chosen.initial == "FLAT":
+            column.prop(chosen, "color")
+
+
+def _active_name(context: Any) -> str:
+    obj = chosen_object(context)
+    return obj.name if obj is not None else "Select a mesh object"
+
+
+class ASSISTIVE_PT_mask(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """Where the texture may change"""
+
+    bl_label = "Mask"
+    bl_order = 1
+
+    def draw(self, context: Any) -> None:
+        """Group, inversion, coverage."""
+        chosen, obj = context.scene.assistive, chosen_object(context)
+        column = _column(self.layout)
+        row = column.row(align=True)
+        if obj is not None:
+            row.prop_search(chosen, "mask", obj, "vertex_groups", text="Vertex Group")
+        else:
+            row.prop(chosen, "mask", text="Vertex Group")
+        row.operator("assistive.new_mask", text="", icon="ADD")
+        column.prop(chosen, "invert_mask")
+        painting = context.mode == "PAINT_WEIGHT"
+        column.operator("assistive.paint_mask", text="Stop Painting" if painting else "Paint Mask", icon="BRUSH_DATA")
+        if obj is not None and (chosen.mask or chosen.invert_mask):
+            share = collect.coverage(context, obj, chosen.mask or None, invert=chosen.invert_mask)
+            empty = share == 0.0
+            text = f"{share:.0%} of the surface may change"
+            column.label(text=text, icon="ERROR" if empty else "MOD_MASK")
+
+
+class ASSISTIVE_PT_views(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """From where, in which light, in front of what"""
+
+    bl_label = "Views"
+    bl_order = 2
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Rigs and backgrounds."""
+        chosen = context.scene.assistive
+        column = _column(self.layout)
+        column.prop(chosen, "cameras")
+        if chosen.cameras == "COLLECTION":
+            column.prop(chosen, "camera_collection", text="Collection")
+        column.operator("assistive.create_camera_rig", icon="CAMERA_DATA")
+        column.separator()
+        column.prop(chosen, "lights")
+        if chosen.lights == "COLLECTION":
+            column.prop(chosen, "light_collection", text="Collection")
+        column.operator("assistive.create_light_rig", icon="LIGHT")
+        column.separator()
+        column.prop(chosen, "backgrounds")
+        if chosen.backgrounds in ("pictures", "panoramas"):
+            column.prop(chosen, "background_folder")
+        column.prop(chosen, "sampling")
+
+
+class ASSISTIVE_PT_jitter(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """How far random views stray from the rig"""
+
+    bl_label = "Jitter"
+    bl_parent_id = "ASSISTIVE_PT_views"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Of cameras, and of lights."""
+        chosen = context.scene.assistive
+        column = _column(self.layout)
+        column.active = chosen.sampling == "random"
+        for name in ("azimuth", "elevation", "roll", "distance", "zoom", "shift"):
+            column.prop(chosen, f"camera_{name}")
+        column.separator()
+        for name in ("azimuth", "stops", "tint"):
+            column.prop(chosen, f"light_{name}")
+
+
+class ASSISTIVE_UL_classifiers(bpy.types.UIList):  # type: ignore[misc]  # noqa: N801
+    """Classifiers and their roles"""
+
+    def draw_item(  # Blender counts the arguments
+        self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
+    ) -> None:
+        """Name and role."""
+        row = layout.row()
+        row.label(text=item.name, icon="NETWORK_DRIVE")
+        row.prop(item, "role", text="", emboss=False)
+
+
+class ASSISTIVE_PT_optimise(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """How the texture is optimised"""
+
+    bl_label = "Optimise"
+    bl_order = 3
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Preset, classifiers, texture, effort."""
+        chosen, layout = context.scene.assistive, self.layout
+        row = layout.row(align=True)
+        row.menu("ASSISTIVE_MT_presets", text=bpy.types.ASSISTIVE_MT_presets.bl_label)
+        row.operator("assistive.add_preset", text="", icon="ADD")
+        row.operator("assistive.add_preset", text="", icon="REMOVE").remove_active = True
+        row = layout.row()
+        row.template_list(
+            "ASSISTIVE_UL_classifiers", "", chosen, "classifiers", chosen, "classifier_index", rows=2, maxrows=6
+        )
+        buttons = row.column(align=True)
+        buttons.operator("assistive.add_classifier", text="", icon="ADD")
+        buttons.operator("assistive.remove_classifier", text="", icon="REMOVE")
+        if not chosen.classifiers:
+            default = f"{', '.join(request.DEFAULT_TRAINED)} trains, {', '.join(request.DEFAULT_HELD_OUT)} is held out."
+            _sentence(layout, context, default, icon="INFO")
+        column = _column(layout)
+        column.prop(chosen, "texture")
+        if chosen.texture == "uv":
+            column.prop(chosen, "size")
+            column.prop(chosen, "new_uv_map")
+        column.prop(chosen, "steps")
+        column.prop(chosen, "views")
+        row = column.row(align=True, heading="Stay Close")
+        row.prop(chosen, "bounded", text="")
+        limit = row.row(align=True)
+        limit.active = chosen.bounded
+        limit.prop(chosen, "epsilon", text="")
+
+
+class ASSISTIVE_PT_advanced(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """What rarely needs a change"""
+
+    bl_label = "Advanced"
+    bl_parent_id = "ASSISTIVE_PT_optimise"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """The rest of the settings."""
+        chosen = context.scene.assistive
+        column = _column(self.layout)
+        for name in ("stepper", "alpha", "objective", "samples", "held_out_views", "seed"):
+            column.prop(chosen, name)
+        row = column.row(align=True, heading="Stop Early")
+        row.prop(chosen, "stop_early", text="")
+        limit = row.row(align=True)
+        limit.active = chosen.stop_early
+        limit.prop(chosen, "stop_at", text="")
+
+
+class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """The job"""
+
+    bl_label = "Run"
+    bl_order = 4
+
+    def draw(self, context: Any) -> None:
+        """Start, or how far it is."""
+        layout, state, message = self.layout, runtime.state(), runtime.current().message
+        if state.run is None:
+            row = layout.row()
+            row.scale_y = 1.5
+            row.operator("assistive.start", icon="PLAY")
+        else:
+            self._draw_progress(layout, state)
+            row = layout.row()
+            row.operator("assistive.cancel", icon="CANCEL")
+            self._draw_pictures(layout, context)
+        if message is not None:
+            alert = message.level == "ERROR"
+            _sentence(layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
+        for ticket in state.offers:
+            self._draw_offer(layout, context, ticket)
+
+    def _draw_progress(self, layout: Any, state: session.State) -> None:
+        run = state.run
+        assert run is not None
+        share = run.step / run.steps if run.steps else 0.0
+        layout.progress(factor=share, text=status_text(state))
+        if run.status == "running" and run.step:
+            row = layout.row()
+            row.label(text=f"{_duration(run.eta_s)} left", icon="TIME")
+            row.label(text=f"Confidence {run.curve.mean[-1]:.2f}" if run.curve.mean else "")
+
+    def _draw_pictures(self, layout: Any, _context: Any) -> None:
+        columns = layout.row()
+        for name, title in (("curve", "Confidence"), ("worst", "Worst view")):
+            number = icons.icon(name)
+            if number:
+                column = columns.column(align=True)
+                column.label(text=title)
+                column.template_icon(icon_value=number, scale=6.0)
+
+    def _draw_offer(self, layout: Any, context: Any, ticket: session.Ticket) -> None:
+        box = layout.box()
+        text = f"{ticket.address} has a job of this file: {ticket.object} as {ticket.settings.target}."
+        _sentence(box, context, text, icon="TIME")
+        row = box.row()
+        row.operator("assistive.fetch").job_id = ticket.job_id
+        row.operator("assistive.dismiss").job_id = ticket.job_id
+
+
+def status_text(state: session.State) -> str:
+    """How the job stands, in a few words."""
+    run = state.run
+    assert run is not None
+    if state.server.status == "silent":
+        return "The server does not answer"
+    texts = {
+        "waiting": "Starting a server" if state.server.status == "starting" else "Connecting",
+        "sending": "Sending the scene",
+        "queued": f"Waiting, {run.position} before it" if run.position else "Waiting for its turn",
+        "running": f"Step {run.step} of {run.steps}" if run.step else "Preparing",
+        "measuring": "Measuring on unseen views",
+        "cancelling": "Cancelling",
+    }
+    return texts[run.status]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+class ASSISTIVE_UL_results(bpy.types.UIList):  # type: ignore[misc]  # noqa: N801
+    """Textures that jobs have made"""
+
+    def draw_item(  # Blender counts the arguments
+        self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
+    ) -> None:
+        """Thumbnail, target, date, and how far it went."""
+        row = layout.row()
+        row.label(text=item.target, icon_value=results.icon(item))
+        row.label(text=results.local_time(item.created))
+        figures = results.figures(item)
+        row.label(text=f"{figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else "interrupted")
+
+
+class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """What jobs have made"""
+
+    bl_label = "Results"
+    bl_order = 5
+
+    def draw(self, context: Any) -> None:
+        """The list, and what can be done with the chosen one."""
+        chosen, layout = context.scene.assistive, self.layout
+        if not chosen.results:
+            layout.label(text="No results yet", icon="INFO")
+            return
+        layout.template_list("ASSISTIVE_UL_results", "", chosen, "results", chosen, "result_index", rows=3)
+        if not 0 <= chosen.result_index < len(chosen.results):
+            return
+        item = chosen.results[chosen.result_index]
+        self._draw_figures(layout, item)
+        column = layout.column(align=True)
+        column.operator("assistive.apply_result", icon="MATERIAL")
+        self._draw_compare(column, item)
+        column.operator("assistive.restore_original", icon="LOOP_BACK")
+        column = layout.column(align=True)
+        row = column.row(align=True)
+        row.operator("assistive.export_texture", text="Export PNG", icon="EXPORT")
+        row.operator("assistive.open_report", text="Report", icon="URL")
+        row = column.row(align=True)
+        row.operator("assistive.mark_asset", text="Mark as Asset", icon="ASSET_MANAGER")
+        row.operator("assistive.delete_result", text="Delete", icon="TRASH")
+
+    def _draw_figures(self, layout: Any, item: Any) -> None:
+        row = layout.row()
+        number = results.icon(item)
+        if number:
+            row.template_icon(icon_value=number, scale=4.0)
+        column = row.column(align=True)
+        for figures in results.figures(item):
+            column.label(text=figures.model if figures.trained else f"{figures.model} (held out)")
+            text = f"{figures.before_mean:.2f} → {figures.after_mean:.2f} · {figures.after_top1:.0%} recognised"
+            column.label(text=text, icon="BLANK1")
+        column.label(text=item.object.name if item.object is not None else f"{item.object_name} (deleted)")
+
+    def _draw_compare(self, column: Any, item: Any) -> None:
+        if item.object is None or apply.applied_result(item.object) != item.name:
+            return
+        socket = apply.mix_socket(item.object)
+        if socket is not None:
+            column.prop(socket, "default_value", text="Original ↔ Assistive", slider=True)
+
+
+class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """Where it is computed"""
+
+    bl_label = "Server"
+    bl_order = 6
+
+    def draw(self, context: Any) -> None:
+        """State, address, start and stop."""
+        layout, server = self.layout, runtime.state().server
+        chosen = preferences.preferences(context)
+        text, icon = SERVER_TEXTS[server.status]
+        layout.label(text=text, icon=icon)
+        if server.status in ("on", "silent"):
+            where = "started here" if server.local else server.address
+            column = layout.column(align=True)
+            column.label(text=f"Version {server.version}, {where}", icon="BLANK1")
+            column.label(text=f"Computes on {server.device or '… (starting)'}", icon="BLANK1")
+            layout.operator("assistive.stop_server", text="Stop" if server.local else "Disconnect", icon="CANCEL")
+        elif server.status in ("connecting", "starting"):
+            layout.operator("assistive.stop_server", text="Stop", icon="CANCEL")
+        else:
+            if server.problem:
+                _sentence(layout, context, server.problem, icon="ERROR", alert=True)
+            _column(layout).prop(chosen, "address")
+            row = layout.row(align=True)
+            row.operator("assistive.connect", icon="LINKED")
+            row.operator("assistive.start_server", text="Start Local", icon="PLAY")
+            _column(layout).prop(chosen, "command")
+
+
+SERVER_TEXTS = {
+    "off": ("No server", "UNLINKED"),
+    "connecting": ("Connecting", "SORTTIME"),
+    "starting": ("Starting a server on this machine", "SORTTIME"),
+    "on": ("Connected", "LINKED"),
+    "silent": ("The server does not answer", "ERROR"),
+}
+
+CLASSES = (
+    ASSISTIVE_UL_classifiers,
+    ASSISTIVE_UL_results,
+    ASSISTIVE_PT_object,
+    ASSISTIVE_PT_mask,
+    ASSISTIVE_PT_views,
+    ASSISTIVE_PT_jitter,
+    ASSISTIVE_PT_optimise,
+    ASSISTIVE_PT_advanced,
+    ASSISTIVE_PT_run,
+    ASSISTIVE_PT_results,
+    ASSISTIVE_PT_server,
+)
+
+
+def register() -> None:
+    """Adds the tab."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """Takes it away."""
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import bpy
+
+assistive = bpy.context.scene.assistive
+
+assistive.steps = 120
+assistive.views = 6
+assistive.samples = "1"
+assistive.held_out_views = 32
+assistive.alpha = 0.01
+assistive.bounded = False
+assistive.stepper = "sign"
+assistive.objective = "cross_entropy"
+assistive.stop_early = False

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes a job out of what the panel says: `scene.assistive` and the object become `messages.Job`. Sends nothing."""
+
+from __future__ import annotations
+
+import difflib
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import bpy
+import msgspec
+import numpy as np
+
+from . import backgrounds, collect
+from ._shared import errors, messages, scene, targets
+from .session import Ticket
+
+ANY_TIMM_MODEL = "timm/"
+DEFAULT_TRAINED, DEFAULT_HELD_OUT = ("efficientnet_lite0",), ("efficientnet_lite1",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job, what this side has to remember of it, and its object."""
+
+    job: messages.Job
+    ticket: Ticket
+    obj: bpy.types.Object
+
+
+def make(
+    context: Any,
+    obj: bpy.types.Object,
+    *,
+    labels: Sequence[str],
+    models: Sequence[messages.ModelInfo],
+    preview_every_s: float,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> Request:
+    """The job that the scene's settings describe for `obj`.
+
+    `labels` and `models` are the server's, empty while they are not known. Raises :class:`InvalidInput` that names what
+    cannot be used; nothing is added to the file then.
+    """
+    chosen = context.scene.assistive
+    settings = settings_of(chosen, preview_every_s)
+    check_names(settings, labels, models)
+    began = time.perf_counter()
+    collected = collect.collect(
+        context,
+        obj,
+        mask=chosen.mask or None,
+        invert_mask=chosen.invert_mask,
+        texture=chosen.texture,
+        texture_size=int(chosen.size) or None,
+        init="own" if chosen.initial == "OWN" else _hex(chosen.color),
+        uv="new" if chosen.new_uv_map else "own",
+        rig=_rig_choice(chosen),
+        on_progress=on_progress,
+    )
+    job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
+    ticket = Ticket(
+        job_id=job.id,
+        address="",
+        file=bpy.data.filepath,
+        scene=context.scene.name,
+        object=obj.name,
+        uv_map=collected.uv_map,
+        settings=settings,
+        collect_s=time.perf_counter() - began,
+        own_rig=collected.own_rig,
+        submitted=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return Request(job, ticket, obj)
+
+
+def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
+    """The settings in `scene.assistive`. Raises :class:`InvalidInput` when the target is missing."""
+    if not chosen.target.strip():
+        raise errors.InvalidInput("There is no target.", hint="Say what the object is to be recognised as.")
+    trained, held_out = classifiers_of(chosen)
+    if not trained:
+        raise errors.InvalidInput("No classifier is trained on.", hint="Set the role of one to Train.")
+    folder = chosen.backgrounds in ("pictures", "panoramas")
+    return msgspec.convert(
+        {
+            "target": chosen.target.strip(),
+            "models": trained,
+            "held_out_models": held_out,
+            **{name: getattr(chosen, name) for name in ("steps", "views", "alpha", "stepper", "objective", "sampling")},
+            "samples": int(chosen.samples),
+            "held_out_views": chosen.held_out_views,
+            "epsilon": chosen.epsilon if chosen.bounded else None,
+            "stop_at": chosen.stop_at if chosen.stop_early else None,
+            "backgrounds": "pictures" if folder else chosen.backgrounds,
+            "seed": chosen.seed,
+            "preview_every_s": preview_every_s,
+        },
+        messages.Settings,
+    )
+
+
+def classifiers_of(chosen: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the classifiers to train on and of those to measure with; the embedded ones unless any are listed."""
+    if not chosen.classifiers:
+        return DEFAULT_TRAINED, DEFAULT_HELD_OUT
+    named = [(item.name, item.role) for item in chosen.classifiers if item.name]
+    return tuple(n for n, role in named if role == "TRAIN"), tuple(n for n, role in named if role == "HELD_OUT")
+
+
+def check_names(settings: messages.Settings, labels: Sequence[str], models: Sequence[messages.ModelInfo]) -> None:
+    """Raise :class:`InvalidInput` for a target or classifier that the server does not know, as far as that is known."""
+    if labels:
+        targets.resolve(settings.target, labels)
+    known = {info.name: info for info in models}
+    for name in (*settings.models, *settings.held_out_models) if known else ():
+        if name.startswith(ANY_TIMM_MODEL):  # the server lists but a few of timm's
+            continue
+        if name not in known:
+            raise _unknown_model(name, list(known))
+
+
+def _unknown_model(name: str, known: Sequence[str]) -> errors.UnknownModel:
+    nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "`assistive-server models` lists them all."
+    return errors.UnknownModel(f"No classifier is called {name!r}.", hint=hint)
+
+
+def _hex(color: Sequence[float]) -> str:
+    return "#" + "".join(f"{round(float(channel) * 255):02x}" for channel in color)
+
+
+def _rig_choice(chosen: Any) -> collect.RigChoice:
+    return collect.RigChoice(
+        cameras=_source(chosen.cameras, chosen.camera_collection, "camera"),
+        lights=_source(chosen.lights, chosen.light_collection, "light"),
+        camera_jitter=scene.CameraJitter(
+            azimuth=chosen.camera_azimuth,
+            elevation=chosen.camera_elevation,
+            roll=chosen.camera_roll,
+            distance=chosen.camera_distance,
+            zoom=chosen.camera_zoom,
+            shift=chosen.camera_shift,
+        ),
+        light_jitter=scene.LightJitter(
+            azimuth=chosen.light_azimuth, stops=chosen.light_stops, tint=chosen.light_tint
+        ),
+        backgrounds=_background_pictures(chosen),
+    )
+
+
+def _source(kind: str, collection: Any, what: str) -> Any:
+    if kind != "COLLECTION":
+        return kind.lower()
+    if collection is None:
+        raise errors.InvalidInput(f"No {what} rig is chosen.", hint="Choose a collection, or create one.")
+    return collection
+
+
+def _background_pictures(chosen: Any) -> np.ndarray | None:
+    if chosen.backgrounds not in ("pictures", "panoramas"):
+        return None
+    if not chosen.background_folder.strip():
+        raise errors.InvalidInput("No folder of backgrounds is chosen.", hint="Choose one, or another kind.")
+    read = backgrounds.read_pictures if chosen.backgrounds == "pictures" else backgrounds.read_panoramas
+    return read(chosen.background_folder)

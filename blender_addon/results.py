@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the textures that jobs have made are kept in the .blend: packed images and a list of them in the scene.
+
+Putting one on an object is `apply`'s work; the buttons of the list are in `operators.results`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import bpy
+import msgspec
+import numpy as np
+
+from . import output, png
+from ._shared import errors, messages, scene, version
+
+#: The custom property of an image of vertex colours that says how many of its pixels are vertices.
+VERTICES = "assistive_vertices"
+#: The custom property of `scene.assistive` with the ids of results that the artist has deleted. It is in the scene and
+#: not in a variable, so that undoing a deletion takes the id out again.
+DELETED = "deleted_results"
+PREVIEW_SIZE, ICON_SIZE = 128, 32
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A job's texture and all there is to know of it, as :func:`add` puts it into the file.
+
+    `png` is what gets packed: `texture` as a PNG file, or vertex colours as the pixels of one (see :func:`texture_of`).
+    `created` is ISO 8601 with its offset from UTC, `report` that of `output.report` with ``job`` and ``created``,
+    `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file.
+    """
+
+    job_id: str
+    target: str
+    created: str
+    object_name: str
+    kind: Literal["UV", "VERTEX"]
+    texture: scene.Texture
+    png: bytes
+    uv_map: str
+    report: Mapping[str, Any]
+    thumbnail: np.ndarray | None
+    sheet: bytes | None
+
+
+class Figures(NamedTuple):
+    """What one classifier says of held-out views: mean confidence, and share of views whose top-1 is right."""
+
+    model: str
+    trained: bool
+    before_mean: float
+    after_mean: float
+    before_top1: float
+    after_top1: float
+
+
+ADDED: dict[int, dict[str, Kept]] = {}
+"""What :func:`add` has put into the open file, by the scene's `session_uid` and the job's id.
+
+Jobs end between the artist's undo steps, so an undo or redo may lead to a state of the file that has never known their
+results; :func:`restore_all` puts them back from here.
+"""
+
+
+# --- before Blender: may be called on any thread ----------------------------------------------------------------------
+
+
+def kept_of(
+    result: messages.Result,
+    settings: messages.Settings,
+    *,
+    job_id: str,
+    object_name: str,
+    uv_map: str,
+    collect_s: float,
+    own_rig: bool,
+    sheet: bytes | None,
+) -> Kept:
+    """What is kept of a job that ended with a `result`."""
+    report = output.report(result, settings, object_name=object_name, check=None, collect_s=collect_s, own_rig=own_rig)
+    return _kept(
+        result.texture,
+        report,
+        png_file=None if result.texture_png is None else result.texture_png.tobytes(),
+        job_id=job_id,
+        uv_map=uv_map,
+        thumbnail=_best_picture(result),
+        sheet=sheet,
+    )
+
+
+def interrupted(
+    preview: messages.Preview, settings: messages.Settings, *, target: str, object_name: str, uv_map: str
+) -> Kept:
+    """What is kept of a job that failed midway: its last live preview, and no figures. Takes a second for 2048²."""
+    report = {
+        "schema": output.SCHEMA,
+        "object": object_name,
+        "target": {"name": target},
+        "outcome": "interrupted",
+        "steps": preview.step,
+        "settings": msgspec.to_builtins(settings),
+        "seed": settings.seed,
+        "versions": {"addon": version.VERSION, "blender": bpy.app.version_string},
+        "models": {},
+    }
+    return _kept(
+        preview.texture,
+        report,
+        png_file=None,
+        job_id=preview.job_id,
+        uv_map=uv_map,
+        thumbnail=preview.worst_view,
+        sheet=None,
+    )
+
+
+def _kept(
+    texture: scene.Texture,
+    report: Mapping[str, Any],
+    *,
+    png_file: bytes | None,
+    job_id: str,
+    uv_map: str,
+    thumbnail: np.ndarray | None,
+    sheet: bytes | None,
+) -> Kept:
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    return Kept(
+        job_id=job_id,
+        target=report["target"]["name"],
+        created=created,
+        object_name=report["object"],
+        kind="UV" if isinstance(texture, scene.UvTexture) else "VERTEX",
+        texture=texture,
+        png=_encoded(texture) if png_file is None else png_file,
+        uv_map=uv_map,
+        report={**report, "job": job_id, "created": created},
+        thumbnail=thumbnail,
+        sheet=sheet,
+    )
+
+
+def _encoded(texture: scene.Texture) -> bytes:
+    picture = texture.image if isinstance(texture, scene.UvTexture) else _grid(texture.colors)
+    return png.encode(picture[::-1])
+
+
+def _grid(colors: np.ndarray) -> np.ndarray:
+    """Vertex colours [V, 3] as a picture [S, S, 3]: pixel i, counted from the bottom left, is vertex i; then black."""
+    side = math.isqrt(max(len(colors), 1) - 1) + 1
+    picture = np.zeros((side * side, 3), dtype=np.uint8)
+    picture[: len(colors)] = colors
+    return picture.reshape(side, side, 3)
+
+
+def _best_picture(result: messages.Result) -> np.ndarray | None:
+    """The check view that the first trained classifier recognises best with the new texture."""
+    confidence = next((figures.check_confidence for figures in result.models.values() if figures.trained), ())
+    if not confidence or not len(result.pictures_after):
+        return None
+    return np.asarray(result.pictures_after[int(np.argmax(confidence))])
+
+
+# --- into the file ----------------------------------------------------------------------------------------------------
+
+
+def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any:
+    """Puts `kept`, the texture of `obj`, at the end of the list of scene `owner`, chooses it, and gives its item.
+
+    Decodes no texture, so that it can be called while the artist works: some milliseconds.
+    """
+    item = owner.assistive.results.add()
+    item.name, item.target, item.created = kept.job_id, kept.target, kept.created
+    item.object, item.object_name = obj, kept.object_name
+    item.kind, item.uv_map = kept.kind, kept.uv_map
+    item.image = _packed_image(f"Assistive {kept.target}", kept.png)
+    if isinstance(kept.texture, scene.VertexTexture):
+        item.image[VERTICES] = len(kept.texture.colors)
+    if kept.thumbnail is not None:
+        _set_preview(item.image, kept.thumbnail)
+    if kept.sheet is not None:
+        item.sheet = _packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
+    item.report = json.dumps(kept.report, ensure_ascii=False)
+    owner.assistive.result_index = len(owner.assistive.results) - 1
+    ADDED.setdefault(owner.session_uid, {})[kept.job_id] = kept
+    return item
+
+
+def _packed_image(name: str, data: bytes) -> bpy.types.Image:
+    """An sRGB image of a PNG file's bytes, as if loaded and packed. Blender decodes it when somebody looks at it."""
+    image = bpy.data.images.new(name, 1, 1, alpha=False)
+    image.colorspace_settings.name = "sRGB"
+    image.pixels[:] = (0.0, 0.0, 0.0, 1.0)  # an image packed before that may come back from undo without its file
+    image.pack(data=data, data_len=len(data))
+    image.source = "FILE"
+    return image
+
+
+def _set_preview(image: bpy.types.Image, picture: np.ndarray) -> None:
+    """What lists show of `image` instead of itself: `picture` ([H, W, 3] uint8, row 0 at the top)."""
+    preview = image.preview_ensure()
+    for pixels, size in (("image", PREVIEW_SIZE), ("icon", ICON_SIZE)):
+        small = _shrunk(picture, size)
+        rgba = np.ones((*small.shape[:2], 4), dtype=np.float32)
+        rgba[..., :3] = small[::-1] / 255
+        setattr(preview, f"{pixels}_size", (small.shape[1], small.shape[0]))
+        getattr(preview, f"{pixels}_pixels_float").foreach_set(rgba.ravel())
+
+
+def _shrunk(picture: np.ndarray, size: int) -> np.ndarray:
+    """`picture` by the largest whole factor that leaves it at least `size` pixels wide and high, as float."""
+    factor = max(1, min(picture.shape[:2]) // size)
+    height, width = (length // factor for length in picture.shape[:2])
+    blocks = picture[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)))
+
+
+def restore_all() -> None:
+    """After an undo or redo: puts back the results of every scene that came in since. For Blender's handlers."""
+    for owner in bpy.data.scenes:
+        restore_missing(owner, ADDED.get(owner.session_uid, {}))
+
+
+def restore_missing(owner: bpy.types.Scene, kept: Mapping[str, Kept]) -> None:
+    """Adds those of `kept` (by job id) to the list of scene `owner` that it lacks and the artist has not deleted."""
+    chosen = owner.assistive.result_index
+    there = {item.name for item in owner.assistive.results} | _deleted(owner)
+    for job_id in [job_id for job_id in kept if job_id not in there]:
+        add(owner, kept[job_id], bpy.data.objects.get(kept[job_id].object_name))
+    owner.assistive.result_index = chosen
+
+
+def forget() -> None:
+    """Lets go of what was added to a file that is no longer open, and of its memory."""
+    ADDED.clear()
+
+
+def remove(owner: bpy.types.Scene, index: int) -> None:
+    """Takes result `index` off the list of scene `owner`, and its images out of the file unless something uses them.
+
+    An object that it was applied to keeps it: `apply` gives materials images of their own.
+    """
+    settings = owner.assistive
+    item = settings.results[index]
+    images = [image for image in (item.image, item.sheet) if image is not None]
+    settings[DELETED] = "\n".join(sorted(_deleted(owner) | {item.name}))
+    settings.results.remove(index)
+    for image in images:
+        if image.users == 0:
+            bpy.data.images.remove(image)
+    settings.result_index = max(0, min(settings.result_index, len(settings.results) - 1))
+
+
+def _deleted(owner: bpy.types.Scene) -> set[str]:
+    return set(str(owner.assistive.get(DELETED, "")).split("\n"))
+
+
+# --- out of the file --------------------------------------------------------------------------------------------------
+
+
+def texture_of(item: Any) -> tuple[scene.Texture, bytes | None]:
+    """The texture of a list's `item`, and its PNG file if it is an image that nobody has painted on since.
+
+    Raises :class:`InvalidInput` when its image has been deleted or can't be read.
+    """
+    image = item.image
+    pixels = np.empty(0, dtype=np.float32) if image is None else np.empty(len(image.pixels), dtype=np.float32)
+    if not pixels.size:
+        raise errors.InvalidInput(f"The image of the result {item.target!r} is gone.", hint="Run the job again.")
+    image.pixels.foreach_get(pixels)
+    pixels *= 255
+    pixels += 0.5
+    texels = pixels.astype(np.uint8).reshape(image.size[1], image.size[0], -1)[..., :3]
+    if item.kind == "VERTEX":
+        return scene.VertexTexture(colors=texels.reshape(-1, 3)[: vertex_count(item)]), None
+    return scene.UvTexture(image=np.ascontiguousarray(texels)), packed_file(image)
+
+
+def png_of(item: Any) -> bytes:
+    """The texture of a list's `item` as a PNG file; of vertex colours, their grid. Raises as :func:`texture_of`."""
+    data = packed_file(item.image)
+    return _encoded(texture_of(item)[0]) if data is None else data
+
+
+def packed_file(image: bpy.types.Image | None) -> bytes | None:
+    """The file inside `image`, if there is one and nobody has painted on the image since."""
+    if image is None or image.packed_file is None or image.is_dirty:
+        return None
+    return bytes(image.packed_file.data)
+
+
+def vertex_count(item: Any) -> int:
+    """How many vertices the colours of a list's `item` are for; 0 for an image texture."""
+    return int(item.image.get(VERTICES, 0)) if item.image is not None else 0
+
+
+def icon(item: Any) -> int:
+    """The icon of a list's `item`: its object with the texture on, seen from where it is recognised best. Or 0."""
+    preview = item.image.preview if item.image is not None else None
+    return int(preview.icon_id) if preview is not None else 0
+
+
+def local_time(created: str) -> str:
+    """An ISO 8601 time as date and time of this machine's time zone; what is none, as it stands."""
+    try:
+        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return created
+
+
+def report_of(item: Any) -> dict[str, Any]:
+    """The report of a list's `item`; empty where it can't be read."""
+    try:
+        report = json.loads(item.report)
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def figures_of(report: Mapping[str, Any]) -> list[Figures]:
+    """The held-out figures in a `report` of this or another version; classifiers without are left out."""
+    models = report.get("models")
+    rows = [_row(str(name), model) for name, model in models.items()] if isinstance(models, dict) else []
+    return [row for row in rows if row is not None]
+
+
+def figures(item: Any) -> list[Figures]:
+    """The held-out figures of a list's `item`, a row for each classifier; none for an interrupted job."""
+    return figures_of(report_of(item))
+
+
+def _row(name: str, model: Any) -> Figures | None:
+    try:
+        before, after = (model["held_out"][when] for when in ("before", "after"))
+        means = float(before["mean"]), float(after["mean"])
+        return Figures(name, bool(model["trained"]), *means, float(before["top1"]), float(after["top1"]))
+    except (KeyError, TypeError, ValueError):
+        return None
