@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import sys
 import time
 import traceback
@@ -22,8 +21,8 @@ from typing import TypeVar
 import bpy
 import numpy as np
 
-from . import apply, check, collect, files, local_server, output
-from ._shared import client, errors, messages, presets, scene, targets
+from . import apply, check, collect, files, local_server, output, request
+from ._shared import client, errors, messages, presets, scene
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
@@ -33,7 +32,6 @@ HELLO_S = 5.0
 WORKER_START_S = 180.0
 CLASSIFY_S = 300.0
 TICK_S = 0.5
-ANY_TIMM_MODEL = "timm/"
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 
@@ -252,18 +250,8 @@ def _connected(options: argparse.Namespace, display: Display) -> Iterator[tuple[
 def _check_names(run: _Run) -> None:
     """Raise :class:`InvalidInput` for a target or classifier that the server does not know, before any work is done."""
     labels = run.client.request(messages.ListTargets(), messages.Targets, timeout_s=WORKER_START_S).labels
-    targets.resolve(run.settings.target, labels)
     listed = run.client.request(messages.ListModels(), messages.Models, timeout_s=WORKER_START_S).models
-    known = [info.name for info in listed]
-    for name in (*run.settings.models, *run.settings.held_out_models):
-        if name not in known and not name.startswith(ANY_TIMM_MODEL):  # the server lists but a few of timm's
-            raise _unknown_model(name, known)
-
-
-def _unknown_model(name: str, known: Sequence[str]) -> errors.UnknownModel:
-    nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "`assistive-server models` lists them all."
-    return errors.UnknownModel(f"No classifier is called {name!r}.", hint=hint)
+    request.check_names(run.settings, labels, listed)
 
 
 def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float]:
