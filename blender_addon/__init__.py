@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 NEEDED = ("msgspec", "zmq")
@@ -35,7 +34,7 @@ def register() -> None:
     """
     import bpy
 
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = missing_packages()
     names = MODULES if not missing else ("missing",)
     try:
         for name in names:
@@ -49,6 +48,17 @@ def register() -> None:
         from .commands import main
 
         _commands.append(bpy.utils.register_cli_command("assistive", main))
+
+
+def missing_packages() -> list[str]:
+    """Those of :data:`NEEDED` that cannot be imported, as they are not there or were built for another Python."""
+    missing = []
+    for name in NEEDED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    return missing
 
 
 def unregister() -> None:

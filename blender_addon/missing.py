@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from typing import Any
 
 import bpy
 
-from . import NEEDED
+from . import missing_packages
 
 
 class ASSISTIVE_PT_missing(bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
@@ -22,11 +21,10 @@ class ASSISTIVE_PT_missing(bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
 
     def draw(self, _context: Any) -> None:
         """The packages, and the way out."""
-        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         column = self.layout.column(align=True)
         column.alert = True
         column.label(text=f"Missing for Python {platform.python_version()}:", icon="ERROR")
-        for name in missing:
+        for name in missing_packages():
             column.label(text={"zmq": "pyzmq"}.get(name, name), icon="BLANK1")
         column = self.layout.column(align=True)
         column.label(text="Install the extension's zip for this")

@@ -91,17 +91,23 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
             "target": chosen.target.strip(),
             "models": trained,
             "held_out_models": held_out,
-            **{name: getattr(chosen, name) for name in ("steps", "views", "alpha", "stepper", "objective", "sampling")},
+            **{name: getattr(chosen, name) for name in ("steps", "views", "stepper", "objective", "sampling")},
+            "alpha": _decimal(chosen.alpha),
             "samples": int(chosen.samples),
             "held_out_views": chosen.held_out_views,
-            "epsilon": chosen.epsilon if chosen.bounded else None,
-            "stop_at": chosen.stop_at if chosen.stop_early else None,
+            "epsilon": _decimal(chosen.epsilon) if chosen.bounded else None,
+            "stop_at": _decimal(chosen.stop_at) if chosen.stop_early else None,
             "backgrounds": "pictures" if folder else chosen.backgrounds,
             "seed": chosen.seed,
             "preview_every_s": preview_every_s,
         },
         messages.Settings,
     )
+
+
+def _decimal(value: float) -> float:
+    """The number that was typed: Blender keeps it in 32 bits, and the same job from the command line would differ."""
+    return float(f"{value:.6g}")
 
 
 def classifiers_of(chosen: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -138,19 +144,14 @@ def _rig_choice(chosen: Any) -> collect.RigChoice:
     return collect.RigChoice(
         cameras=_source(chosen.cameras, chosen.camera_collection, "camera"),
         lights=_source(chosen.lights, chosen.light_collection, "light"),
-        camera_jitter=scene.CameraJitter(
-            azimuth=chosen.camera_azimuth,
-            elevation=chosen.camera_elevation,
-            roll=chosen.camera_roll,
-            distance=chosen.camera_distance,
-            zoom=chosen.camera_zoom,
-            shift=chosen.camera_shift,
-        ),
-        light_jitter=scene.LightJitter(
-            azimuth=chosen.light_azimuth, stops=chosen.light_stops, tint=chosen.light_tint
-        ),
+        camera_jitter=scene.CameraJitter(**_jitter(chosen, "camera", scene.CameraJitter)),
+        light_jitter=scene.LightJitter(**_jitter(chosen, "light", scene.LightJitter)),
         backgrounds=_background_pictures(chosen),
     )
+
+
+def _jitter(chosen: Any, prefix: str, kind: type[msgspec.Struct]) -> dict[str, float]:
+    return {name: _decimal(getattr(chosen, f"{prefix}_{name}")) for name in kind.__struct_fields__}
 
 
 def _source(kind: str, collection: Any, what: str) -> Any:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -32,6 +33,15 @@ LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
 Work = Callable[[], None]
 
 
+@dataclass(frozen=True)
+class _HandedIn:
+    """The job that this session has handed in last: its object's `session_uid`, and its mesh as it was collected."""
+
+    job_id: str
+    uid: int
+    mesh: scene.Mesh
+
+
 class Runtime:
     """The session of this Blender. ``ticks`` has the seconds of main-thread work of the last ticks."""
 
@@ -40,7 +50,7 @@ class Runtime:
         self.message: session.Report | None = None
         self.ticks: deque[float] = deque(maxlen=4096)
         self._connection: Connection | None = None
-        self._meshes: dict[str, tuple[str, scene.Mesh]] = {}
+        self._handed_in: _HandedIn | None = None
         self._overlay: Overlay | None = None
         self._preview: Preview | None = None
         self._tickets: dict[str, session.Ticket] = {}
@@ -61,7 +71,7 @@ class Runtime:
         """Hand in `job` about `obj`."""
         self.message = None
         icons.clear()
-        self._meshes = {ticket.job_id: (obj.name, job.scene.mesh)}
+        self._handed_in = _HandedIn(ticket.job_id, obj.session_uid, job.scene.mesh)
         self.dispatch(session.RunAsked(ticket, job, address))
 
     def busy(self) -> bool:
@@ -156,9 +166,17 @@ class Runtime:
 
     def _new_overlay(self, ticket: session.Ticket) -> Overlay | None:
         """The overlay for a job that was handed in by this session, whose mesh is known."""
-        name, mesh = self._meshes.get(ticket.job_id, ("", None))
-        obj = bpy.data.objects.get(name)
-        return Overlay(obj, mesh) if obj is not None and mesh is not None else None
+        known, obj = self._handed_in, self._object(ticket)
+        return Overlay(obj, known.mesh) if known is not None and known.job_id == ticket.job_id and obj else None
+
+    def _object(self, ticket: session.Ticket) -> bpy.types.Object | None:
+        """The object of a job, whatever it is called by now; None when it is gone."""
+        known = self._handed_in
+        named = bpy.data.objects.get(ticket.object)
+        if known is None or known.job_id != ticket.job_id:
+            return named
+        same = (obj for obj in bpy.data.objects if obj.session_uid == known.uid)
+        return next(same, named)  # opening the file again gives objects other numbers
 
     def _hide_preview(self, _effect: session.HidePreview) -> None:
         if self._overlay is not None:
@@ -202,7 +220,7 @@ class Runtime:
         owner = bpy.data.scenes.get(ticket.scene) or bpy.context.scene
         if ticket.file != bpy.data.filepath:  # another file was opened in the meantime: it stays noted down
             return
-        results.add(owner, kept, bpy.data.objects.get(ticket.object))
+        results.add(owner, kept, self._object(ticket))
         push_undo(f"Assistive {kept.target}")
         figures = results.figures_of(kept.report)
         said = f"{kept.target}: {figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else kept.target

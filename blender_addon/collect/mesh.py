@@ -190,7 +190,8 @@ def _group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray:
 
 def group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray | None:
     """The weights [V] float32 in [0, 1] of a vertex group of `obj`, or None when it has none of that name."""
-    group = obj.vertex_groups.get(name)
+    # A group without weights may not have reached the evaluated object yet.
+    group = obj.vertex_groups.get(name) or obj.original.vertex_groups.get(name)
     if group is not None:
         weights = _read_group(mesh, group.index)
     elif _is_weight(attribute := mesh.attributes.get(name)):  # geometry nodes turn groups into attributes

@@ -106,12 +106,14 @@ def test_enabling_starts_nothing_and_disabling_leaves_nothing() -> None:
     assert threading.active_count() == threads
 
 
-def test_disabling_ends_the_connection_of_a_running_job(ready: Any) -> None:
+def test_disabling_ends_the_connection_and_leaves_the_job_to_its_server(ready: Any, server_address: str) -> None:
     ready.steps = 100_000
     hand_in()
     pump(lambda: steps_done() > 0)
     disable()
     assert "assistive connection" not in [thread.name for thread in threading.enumerate()]
+    with client.Client(server_address) as other:
+        assert other.cancel(notes.read()[0].job_id).state == "running"
 
 
 @pytest.mark.parametrize("name", ["Draft", "Standard", "Thorough"])
