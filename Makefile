@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix clean
+.PHONY: demo test lint bench addon gui-test matrix clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -29,12 +29,12 @@ bench: .venv/installed
 addon: .venv/installed
 	$(BIN)/python build_addon.py
 
-# The panel in a real window: Debian's Blender in a chroot under Xvfb. BLENDER=/path uses another one, with a display of
-# its own making; SUITE=sid another Debian.
+# The panel in a real window: Debian's Blender in a chroot, under Xvfb. SUITE=sid takes a newer one, BLENDER=/path any
+# other. Screenshots go to out/gui.
 SUITE ?= trixie
 GUI := ASSISTIVE_GUI=1 GUI_CHROOT=.gui/$(SUITE)
 gui-test: .venv/installed
-	$(if $(BLENDER),,$(BIN)/python tests/gui/make_chroot.py --suite $(SUITE) --folder .gui/$(SUITE) --or-skip)
+	$(if $(BLENDER),,$(BIN)/python tests/gui/make_chroot.py --suite $(SUITE) --or-skip)
 	$(GUI) $(BIN)/python -m pytest tests/gui
 
 # The add-on in each Blender that it supports: docs/matrix.md.

@@ -11,6 +11,7 @@ MODULES = (
     "preferences",
     "properties",
     "icons",
+    "coverage",
     "runtime",
     "operators.server",
     "operators.job",

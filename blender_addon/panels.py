@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import apply, collect, icons, preferences, request, results, runtime, session
+from . import apply, coverage, icons, preferences, request, results, runtime, session
 from .operators.common import chosen_object
 
 CHARACTER = 7.0
@@ -84,10 +84,9 @@ class ASSISTIVE_PT_mask(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa:
         painting = context.mode == "PAINT_WEIGHT"
         column.operator("assistive.paint_mask", text="Stop Painting" if painting else "Paint Mask", icon="BRUSH_DATA")
         if obj is not None and (chosen.mask or chosen.invert_mask):
-            share = collect.coverage(context, obj, chosen.mask or None, invert=chosen.invert_mask)
-            empty = share == 0.0
-            text = f"{share:.0%} of the surface may change"
-            column.label(text=text, icon="ERROR" if empty else "MOD_MASK")
+            free = coverage.share(obj, chosen.mask, invert=chosen.invert_mask)
+            text = f"{free:.0%} of the surface may change"
+            column.label(text=text, icon="MOD_MASK" if free > 0 else "ERROR")
 
 
 class ASSISTIVE_PT_views(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801

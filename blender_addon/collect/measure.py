@@ -19,10 +19,10 @@ EDGE = 0.01
 """How far a triangle must reach over the middle of a texel to count, in texels."""
 
 
-def coverage(_context: Any, obj: Any, mask: str | None, invert: bool) -> float:
+def coverage(obj: Any, mask: str | None, *, invert: bool) -> float:
     """The share (0 to 1) of the surface of `obj` that vertex group `mask` leaves free; 0 for an unknown group.
 
-    Of the mesh without its modifiers, so that a panel can ask while it draws. Never raises for a mesh object.
+    Of the mesh without its modifiers, so that a panel can ask at any time. Never raises for a mesh object.
     """
     mesh = obj.data
     free = np.ones(len(mesh.vertices), np.float32) if mask is None else group_weights(obj, mesh, mask)

@@ -11,11 +11,12 @@ from typing import Any
 
 import bpy
 
-from .. import preferences, request, runtime, session
+from .. import collect, preferences, request, runtime, session
 from .._shared import errors
 from .common import reported, usable_object, why_not_usable
 
 SCRIPT_TICK_S = 0.05
+NOTABLE_SHARE = 0.05
 
 
 def why_not_startable(context: Any) -> str | None:
@@ -55,7 +56,9 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
 
     @reported
     def _start(self, context: Any, *, wait: bool) -> set[str]:
-        self._hand_in(context)
+        warning = hand_in(context)
+        if warning is not None:
+            self.report({"WARNING"}, warning)
         current = runtime.current()
         while wait and current.has_work():
             current.tick()
@@ -64,27 +67,49 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
             raise errors.JobFailed(current.message.text)
         return {"FINISHED"}
 
-    def _hand_in(self, context: Any) -> None:
-        chosen, server = preferences.preferences(context), runtime.state().server
-        address = runtime.checked_address(chosen.address)
-        obj = usable_object(context)
-        maps = len(obj.data.uv_layers)
-        manager = context.window_manager
-        manager.progress_begin(0, 100)
-        try:
-            asked = request.make(
-                context,
-                obj,
-                labels=server.labels,
-                models=server.models,
-                preview_every_s=1.0 / chosen.preview_rate,
-                on_progress=lambda share: manager.progress_update(round(share * 100)),
-            )
-        finally:
-            manager.progress_end()
-        if len(obj.data.uv_layers) != maps:
-            runtime.push_undo("Add UV Map")
-        runtime.current().start(asked.ticket, asked.job, obj, address)
+
+def hand_in(context: Any) -> str | None:
+    """Start the job that the panel describes, and wait for nothing. Gives what the artist should know before it ends.
+
+    Raises :class:`AssistiveError` for what is wrong with the scene or the settings; nothing has been changed then.
+    """
+    address = runtime.checked_address(preferences.preferences(context).address)
+    obj = usable_object(context)
+    maps = len(obj.data.uv_layers)
+    asked = _make_request(context, obj)
+    if len(obj.data.uv_layers) != maps:
+        runtime.push_undo("Add UV Map")
+    runtime.current().start(asked.ticket, asked.job, obj, address)
+    return _shared_texture(asked)
+
+
+def _make_request(context: Any, obj: bpy.types.Object) -> request.Request:
+    """The job, made under a progress cursor."""
+    server, manager = runtime.state().server, context.window_manager
+    manager.progress_begin(0, 100)
+    try:
+        return request.make(
+            context,
+            obj,
+            labels=server.labels,
+            models=server.models,
+            preview_every_s=1.0 / preferences.preferences(context).preview_rate,
+            on_progress=lambda share: manager.progress_update(round(share * 100)),
+        )
+    finally:
+        manager.progress_end()
+
+
+def _shared_texture(asked: request.Request) -> str | None:
+    if not asked.ticket.uv_map:
+        return None
+    share = collect.shared_texels(asked.job.scene.mesh.uv)
+    if share < NOTABLE_SHARE:
+        return None
+    return (
+        f"{share:.0%} of the texture shows on more than one face of {asked.ticket.object!r}, as its UV map overlaps. "
+        "New UV Map (under Optimise) gives each face texels of its own."
+    )
 
 
 class ASSISTIVE_OT_cancel(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801

@@ -73,14 +73,11 @@ def run() -> session.Run | None:
     return runtime.state().run
 
 
-def hand_in() -> None:
+def hand_in() -> str | None:
     """What the panel's button does; in background its `invoke` would wait for the end."""
-    from blender_addon.operators.job import ASSISTIVE_OT_start
+    from blender_addon.operators import job
 
-    class Button:
-        """As much of the operator as its hand-in needs: nothing."""
-
-    ASSISTIVE_OT_start._hand_in(Button(), bpy.context)
+    return job.hand_in(bpy.context)
 
 
 def steps_done() -> int:
@@ -321,6 +318,29 @@ def test_a_classifier_that_the_server_does_not_know_is_refused(ready: Any) -> No
     with pytest.raises(RuntimeError, match="efficientnet_lite0"):
         bpy.ops.assistive.start()
     assert bpy.ops.assistive.start.poll()
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_uv_map_that_overlaps_is_pointed_out() -> None:
+    assert hand_in() is None
+    pump(lambda: not runtime.current().has_work())
+    for corner in bpy.context.object.data.uv_layers[0].uv:
+        corner.vector.x %= 0.5
+    assert "more than one face of 'Cube'" in str(hand_in())
+    pump(lambda: not runtime.current().has_work())
+
+
+@pytest.mark.usefixtures("ready")
+def test_coverage_follows_the_mask() -> None:
+    from blender_addon import coverage
+
+    obj = bpy.context.object
+    group = obj.vertex_groups.new(name="front")
+    assert coverage.share(obj, "front", invert=False) == 0
+    group.add(range(8), 1.0, "REPLACE")
+    obj.data.update()
+    bpy.context.view_layer.update()
+    assert coverage.share(obj, "front", invert=False) == pytest.approx(1)
 
 
 def test_an_empty_mask_is_refused_before_anything_is_added(ready: Any) -> None:

@@ -444,11 +444,11 @@ def test_coverage_is_the_share_of_the_surface_that_is_free(context: Any) -> None
     obj = cube(context)
     top = [vertex.index for vertex in obj.data.vertices if vertex.co.z > 0]
     obj.vertex_groups.new(name="top").add(top, 1.0, "REPLACE")
-    assert coverage(context, obj, None, False) == 1
-    assert coverage(context, obj, "top", False) == pytest.approx(0.5)
+    assert coverage(obj, None, invert=False) == 1
+    assert coverage(obj, "top", invert=False) == pytest.approx(0.5)
     obj.vertex_groups["top"].add(top, 0.5, "REPLACE")
-    assert coverage(context, obj, "top", False) == pytest.approx(0.25)
-    assert coverage(context, obj, "top", True) == pytest.approx(0.75)
+    assert coverage(obj, "top", invert=False) == pytest.approx(0.25)
+    assert coverage(obj, "top", invert=True) == pytest.approx(0.75)
 
 
 def test_coverage_counts_area_as_the_object_is_scaled(context: Any) -> None:
@@ -456,27 +456,27 @@ def test_coverage_counts_area_as_the_object_is_scaled(context: Any) -> None:
     top = [vertex.index for vertex in obj.data.vertices if vertex.co.z > 0]
     obj.vertex_groups.new(name="top").add(top, 1.0, "REPLACE")
     obj.data.vertices[top[0]].co.z += 1
-    flat_share = coverage(context, obj, "top", False)
+    flat_share = coverage(obj, "top", invert=False)
     obj.scale = (1, 1, 0.001)
     context.view_layer.update()
     assert flat_share > 0.505
-    assert coverage(context, obj, "top", False) == pytest.approx(0.5, abs=1e-3)
+    assert coverage(obj, "top", invert=False) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_coverage_is_nothing_where_there_is_no_group_or_no_surface(context: Any) -> None:
     obj = cube(context)
-    assert coverage(context, obj, "gone", False) == 0
-    assert coverage(context, obj, "gone", True) == 0
-    assert coverage(context, link(context, bpy.data.meshes.new("bare")), None, False) == 0
+    assert coverage(obj, "gone", invert=False) == 0
+    assert coverage(obj, "gone", invert=True) == 0
+    assert coverage(link(context, bpy.data.meshes.new("bare")), None, invert=False) == 0
     obj.scale = (0, 0, 0)
     context.view_layer.update()
-    assert coverage(context, obj, None, False) == 0
+    assert coverage(obj, None, invert=False) == 0
 
 
 def test_coverage_is_quick_enough_for_a_panel(context: Any) -> None:
     obj = grid(context, 224)
     obj.vertex_groups.new(name="half").add(range(len(obj.data.vertices) // 2), 1.0, "REPLACE")
-    assert best_time(lambda: coverage(context, obj, "half", False)) < 0.1
+    assert best_time(lambda: coverage(obj, "half", invert=False)) < 0.1
 
 
 # --- mask -------------------------------------------------------------------------------------------------------------
