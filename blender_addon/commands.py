@@ -16,12 +16,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import bpy
 import numpy as np
 
-from . import apply, check, collect, files, local_server, output, request
+from . import apply, backgrounds, check, collect, files, local_server, output, request
 from ._shared import client, errors, messages, presets, scene
 from .progress import Display, Interrupts, quiet
 
@@ -33,6 +33,8 @@ WORKER_START_S = 180.0
 CLASSIFY_S = 300.0
 TICK_S = 0.5
 
+RIG_HELP = "auto (default), around: made up, scene: all of the scene's, or the name of a collection of {}"
+MADE_BACKGROUNDS = ("varied", "flat", "noise", "grey")
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 
 Made = TypeVar("Made")
@@ -95,6 +97,13 @@ def _parser(program: str, *, with_scene: bool) -> argparse.ArgumentParser:
 def _object_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--object", metavar="NAME", help="the mesh object (default: the active or only one)")
     parser.add_argument("--mask", metavar="GROUP", help="vertex group: where the texture may change (default: all)")
+    parser.add_argument("--invert-mask", action="store_true", help="change the texture where the mask has no weight")
+    parser.add_argument("--cameras", default="auto", metavar="WHICH", help=RIG_HELP.format("cameras"))
+    parser.add_argument("--lights", default="auto", metavar="WHICH", help=RIG_HELP.format("lights"))
+    parser.add_argument(
+        "--backgrounds", metavar="WHICH", help="varied (default), flat, noise, grey, or a folder of pictures"
+    )
+    parser.add_argument("--uv", choices=("own", "new"), default="own", help="the object's UV map, or a new one")
     parser.add_argument("--texture", choices=("uv", "vertex"), default="uv", help="an image, or vertex colours")
     parser.add_argument("--texture-size", type=_positive, metavar="TEXELS", help="edge (default: the object's own)")
     parser.add_argument("--init", default="own", metavar="COLOR", help='start from "own" (default) or "#RRGGBB"')
@@ -144,7 +153,13 @@ def _names(text: str) -> tuple[str, ...]:
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
     names += ["norm", "objective", "sampling", "stop_at"]
-    return presets.settings(options.target, options.preset, **{name: getattr(options, name) for name in names})
+    given = {name: getattr(options, name) for name in names}
+    given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
+    return presets.settings(options.target, options.preset, **given)
+
+
+def _background_folder(options: argparse.Namespace) -> str | None:
+    return options.backgrounds if options.backgrounds not in (None, *MADE_BACKGROUNDS) else None
 
 
 # --- the job ----------------------------------------------------------------------------------------------------------
@@ -261,11 +276,35 @@ def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float
         bpy.context,
         obj,
         mask=options.mask,
+        invert_mask=options.invert_mask,
         texture=options.texture,
         texture_size=options.texture_size,
         init=options.init,
+        uv=options.uv,
+        rig=_rig_choice(options),
     )
     return collected, time.perf_counter() - began
+
+
+def _rig_choice(options: argparse.Namespace) -> collect.RigChoice:
+    folder = _background_folder(options)
+    return collect.RigChoice(
+        cameras=_source(options.cameras),
+        lights=_source(options.lights),
+        backgrounds=backgrounds.read_pictures(folder) if folder else None,
+    )
+
+
+def _source(which: str) -> Any:
+    """What :class:`collect.RigChoice` calls the cameras or lights that an option names."""
+    if which in ("auto", "around", "scene"):
+        return which
+    found = collect.find_collection(bpy.context, which)
+    if found is None:
+        names = collect.nearest_first(which, [child.name for child in bpy.context.scene.collection.children_recursive])
+        hint = f"Its collections: {', '.join(map(repr, names))}." if names else "Use auto, around or scene."
+        raise errors.InvalidInput(f"The scene has no collection {which!r}.", hint=hint)
+    return found
 
 
 def _do_job(run: _Run, job: messages.Job) -> messages.Result:

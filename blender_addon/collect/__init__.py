@@ -12,7 +12,7 @@ import numpy as np
 
 from .._shared import arrays, errors, scene
 from .bake import bake_corners, bake_image
-from .find import check_can_show, check_object, find_object
+from .find import check_can_show, check_object, find_collection, find_object, nearest_first
 from .measure import coverage, shared_texels
 from .mesh import check_uvs, evaluated, is_usable, read_mask, read_mesh, render_uv_map, triangle_uvs
 from .rig import RigChoice, bounding_sphere, read_rig
@@ -29,7 +29,17 @@ from .texture import (
 )
 from .unwrap import add_uv_map
 
-__all__ = ["Collected", "RigChoice", "bounding_sphere", "collect", "coverage", "find_object", "shared_texels"]
+__all__ = [
+    "Collected",
+    "RigChoice",
+    "bounding_sphere",
+    "collect",
+    "coverage",
+    "find_collection",
+    "find_object",
+    "nearest_first",
+    "shared_texels",
+]
 
 LARGEST_TEXTURE = 16384
 MOST_SHARED = 0.01

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import blender_addon
-from blender_addon import apply, check, collect, commands, files, progress
-from blender_addon._shared import client, messages, presets
+from blender_addon import apply, check, collect, commands, files, png, progress
+from blender_addon._shared import client, messages, presets, wire
 
 FAST = ("--preset", "draft", "--views", "2", "--texture-size", "64")
 QUICK = (*FAST, "--steps", "2", "--no-check")
@@ -376,3 +376,36 @@ def test_a_kept_job_gives_the_same_texture_without_blender(
     subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / "again" / "texture.png").read_bytes() == (out / "texture.png").read_bytes()
     assert report_of(out)["settings"]["sampling"] == "fixed"
+
+
+# --- views and layout -------------------------------------------------------------------------------------------------
+
+
+def test_views_masks_and_layout_of_the_command_reach_the_job(
+    cube_file: Path, server_address: str, out: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "job"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "sky.png").write_bytes(png.encode(np.full((8, 8, 3), 200, np.uint8)))
+    options = ["--cameras", "around", "--lights", "around", "--backgrounds", str(pictures), "--mask", "top"]
+    options += ["--invert-mask", "--uv", "new", "--save-job", str(kept)]
+    assert optimize(cube_file, server_address, out, *options) == 0
+    submitted = wire.load_message(kept)
+    assert isinstance(submitted, messages.Submit)
+    rig = submitted.job.scene.rig
+    assert (len(rig.cameras), len(rig.lights)) == (24, 6)
+    assert rig.backgrounds is not None
+    assert (rig.backgrounds == 200).all()
+    assert submitted.job.settings.backgrounds == "pictures"
+    top = submitted.job.scene.mesh.positions[:, 2] > 0
+    assert np.array_equal(submitted.job.scene.mesh.mask, 1.0 - top)
+    assert "AssistiveUV" in bpy.data.objects["Box"].data.uv_layers
+
+
+def test_a_collection_that_is_not_there_is_answered_with_those_that_are(
+    cube_file: Path, server_address: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert optimize(cube_file, server_address, out, "--cameras", "Kameras") == 2
+    assert "no collection 'Kameras'" in capsys.readouterr().err
+    assert not out.exists()
