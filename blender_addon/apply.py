@@ -17,6 +17,7 @@ import numpy as np
 from . import png as png_files
 from ._shared import errors, scene
 from .collect.find import check_can_show, check_editable
+from .images import packed_image
 
 #: The custom property of a new material that says which slot and material it stands in for. What it points to is in
 #: use, so Blender keeps the original in the file.
@@ -114,21 +115,6 @@ def _check_paintable(obj: bpy.types.Object, texture: scene.Texture) -> None:
             f"{len(texture.colors)} vertex colours do not fit the {len(obj.data.vertices)} vertices of {obj.name!r}.",
             hint="Apply the modifiers that change its vertices, or use a UV texture.",
         )
-
-
-def _new_image(pixels: np.ndarray, png: bytes | None, name: str) -> bpy.types.Image:
-    """A packed sRGB image of `pixels` ([H, W, 3] uint8, row 0 at the bottom)."""
-    height, width, _ = pixels.shape
-    image = bpy.data.images.new(name, width=width, height=height, alpha=False)
-    image.colorspace_settings.name = "sRGB"
-    # An image packed before its pixels were ever set comes back from undo without its packed file.
-    rgba = np.ones((height, width, 4), dtype=np.float32)
-    rgba[..., :3] = pixels / np.float32(255)
-    image.pixels.foreach_set(rgba.ravel())
-    data = png if png is not None else png_files.encode(pixels[::-1])
-    image.pack(data=data, data_len=len(data))
-    image.source = "FILE"
-    return image
 
 
 def _new_attribute(mesh: bpy.types.Mesh, colors: np.ndarray) -> str:
@@ -293,7 +279,8 @@ def _new_group(name: str, texture: scene.Texture, png: bytes | None, uv_map: str
     mix.name, mix.label, mix.data_type = MIX, "Mix", "RGBA"
     _mix_input(mix, "Factor_Float").default_value = 1.0
     if isinstance(texture, scene.UvTexture):
-        color = _image_color(group, _new_image(texture.image, png, name), uv_map)
+        file = png if png is not None else png_files.encode(texture.image[::-1])
+        color = _image_color(group, packed_image(name, file), uv_map)
     else:
         colors = _new_node(group, "ShaderNodeVertexColor", (-200, 0))
         colors.layer_name = attribute

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import output, png
 from ._shared import errors, messages, scene, version
+from .images import packed_image
 
 #: The custom property of an image of vertex colours that says how many of its pixels are vertices.
 VERTICES = "assistive_vertices"
@@ -181,27 +182,17 @@ def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any
     item.name, item.target, item.created = kept.job_id, kept.target, kept.created
     item.object, item.object_name = obj, kept.object_name
     item.kind, item.uv_map = kept.kind, kept.uv_map
-    item.image = _packed_image(f"Assistive {kept.target}", kept.png)
+    item.image = packed_image(f"Assistive {kept.target}", kept.png)
     if isinstance(kept.texture, scene.VertexTexture):
         item.image[VERTICES] = len(kept.texture.colors)
     if kept.thumbnail is not None:
         _set_preview(item.image, kept.thumbnail)
     if kept.sheet is not None:
-        item.sheet = _packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
+        item.sheet = packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
     item.report = json.dumps(kept.report, ensure_ascii=False)
     owner.assistive.result_index = len(owner.assistive.results) - 1
     ADDED.setdefault(owner.session_uid, {})[kept.job_id] = kept
     return item
-
-
-def _packed_image(name: str, data: bytes) -> bpy.types.Image:
-    """An sRGB image of a PNG file's bytes, as if loaded and packed. Blender decodes it when somebody looks at it."""
-    image = bpy.data.images.new(name, 1, 1, alpha=False)
-    image.colorspace_settings.name = "sRGB"
-    image.pixels[:] = (0.0, 0.0, 0.0, 1.0)  # an image packed before that may come back from undo without its file
-    image.pack(data=data, data_len=len(data))
-    image.source = "FILE"
-    return image
 
 
 def _set_preview(image: bpy.types.Image, picture: np.ndarray) -> None:

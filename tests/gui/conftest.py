@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from blender_addon.local_server import LocalServer
 
 from .machine import ROOT, Blender, build_extension, screen
 from .window import Window, opened
@@ -66,14 +70,39 @@ def display() -> Iterator[str]:
         yield name
 
 
+#: Opens a .blend, if one is given, in a new Blender with the test's own configuration, for as long as a block lasts.
+Launch = Callable[..., AbstractContextManager[Window]]
+
+
 @pytest.fixture
-def window(blender: Blender, display: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Window]:
-    """The window of a fresh Blender; its screenshots go to out/gui/TEST. It has to end without an error."""
+def launch(blender: Blender, display: str, tmp_path: Path, request: pytest.FixtureRequest) -> Launch:
+    """Starts Blender; screenshots go to out/gui/TEST. It has to end by itself, and to have printed no traceback."""
     pictures = PICTURES / request.node.name
     shutil.rmtree(pictures, ignore_errors=True)
     resources = shutil.copytree(blender.resources, tmp_path / "resources")
-    with opened(replace(blender, resources=resources), display, pictures) as shown:
+
+    @contextmanager
+    def started(*files: Path) -> Iterator[Window]:
+        with opened(replace(blender, resources=resources), display, pictures, *files) as shown:
+            yield shown
+        log = (pictures / "blender.log").read_text(errors="replace")
+        assert "Traceback" not in log, log
+
+    return started
+
+
+@pytest.fixture
+def window(launch: Launch) -> Iterator[Window]:
+    """The window of a fresh Blender."""
+    with launch() as shown:
         yield shown
+
+
+@pytest.fixture(scope="session")
+def server(blender: Blender) -> Iterator[str]:
+    """HOST:PORT of a compute server on this machine. After `blender`, so that nothing starts where that skips."""
+    with LocalServer(device="cpu", command=[sys.executable, "-m", "compute_server.cli"]) as started:
+        yield started.address.removeprefix("tcp://")
 
 
 @pytest.hookimpl(wrapper=True)

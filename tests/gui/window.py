@@ -34,6 +34,13 @@ FIELD = 0.68
 CHANGE_S = 30.0
 EVERYTHING = Box(0, 0, *SIZE)
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
+#: Blender rests between events unless they are simulated; without it the server would have one core less.
+REST = """
+def rest():
+    __import__("time").sleep(0.005)
+    return 0.0
+bpy.app.timers.register(rest, persistent=True)
+"""
 #: Blender's names of keys that are not a letter's own.
 KEYS = {
     **dict(zip("0123456789", DIGITS, strict=True)),
@@ -239,9 +246,9 @@ class Window:
         self.scroll(box, steps)
         return ImageChops.difference(before, self.picture()).getbbox() is not None
 
-    def field(self, label: str, box: Box) -> tuple[int, int]:
-        """A place inside the field that stands to the right of its label, in a region."""
-        return box.left + round(box.width * FIELD), self.wait_for_text(label, box).center[1]
+    def field(self, label: str, box: Box, *, nth: int = 0) -> tuple[int, int]:
+        """A place inside the field that stands to the right of its label, in a region; `nth` as in `wait_for_text`."""
+        return box.left + round(box.width * FIELD), self.wait_for_text(label, box, nth=nth).center[1]
 
     def write(self, place: tuple[int, int], text: str) -> None:
         """Replace what stands in the text or number field at that place."""
@@ -305,10 +312,10 @@ def _quoted(words: Sequence[Word]) -> str:
 
 
 @contextmanager
-def opened(blender: Blender, display: str, pictures: Path) -> Iterator[Window]:
+def opened(blender: Blender, display: str, pictures: Path, *files: Path) -> Iterator[Window]:
     """The window of a Blender that is started for the block, and has to end by itself, without an error, after it.
 
-    Its log goes to the folder of the screenshots.
+    Its log goes to the folder of the screenshots. It opens the .blend among `files`, if there is one.
     """
     pictures.mkdir(parents=True, exist_ok=True)
     log = pictures / "blender.log"
@@ -317,10 +324,13 @@ def opened(blender: Blender, display: str, pictures: Path) -> Iterator[Window]:
         listener.bind(address)
         listener.listen(1)
         geometry = ["--window-geometry", "0", "0", *map(str, SIZE)]
-        arguments = [*geometry, "--enable-event-simulate", "--python", str(DRIVER), "--", address]
+        driver = ["--enable-event-simulate", "--python", str(DRIVER), "--", address]
+        arguments = [*geometry, *map(str, files), *driver]
         with blender.started(display, arguments, log) as process:
             with _accepted(listener, log) as connection:
-                yield Window(connection, display, pictures)
+                window = Window(connection, display, pictures)
+                window.run(REST)
+                yield window
                 connection.shutdown(socket.SHUT_RDWR)
             _check_end(process, log)
 
