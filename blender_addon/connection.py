@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from . import session
 from ._shared import client, errors, messages, version
 from .local_server import LocalServer
@@ -29,7 +31,8 @@ HEARTBEAT_S = 2.0
 SILENCE_S = 8.0
 #: Without news of its job for this long, the thread asks for it again: a lost connection heals that way.
 WATCH_AGAIN_S = 5.0
-SHEET_S = 60.0
+#: While a request about a job is unanswered, as an upload may take its time.
+UPLOAD_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -46,31 +49,29 @@ class _Opening:
     asked: str
 
 
-@dataclass
-class _Ending:
-    """A job that has ended, while its contact sheet is being drawn."""
-
-    ended: messages.Ended
-    until: float
-
-
 Purpose = Literal["hello", "job", "cancel", "names", "sheet"]
 
 
 class Connection:
-    """A thread with a socket. ``make_server`` makes the process of a server on this machine, to be started here."""
+    """A thread with a socket.
+
+    ``make_server`` makes the process of a server on this machine, to be started here; ``triangles`` [T, 3] are those of
+    the mesh whose vertex colours are previewed.
+    """
 
     def __init__(self, make_server: Callable[[], LocalServer] = LocalServer) -> None:
-        self.events: queue.SimpleQueue[session.Event] = queue.SimpleQueue()
         self.make_server = make_server
-        self._commands: queue.SimpleQueue[session.Network | _Quit] = queue.SimpleQueue()
+        self.triangles: np.ndarray | None = None
+        self._events: queue.SimpleQueue[tuple[int, session.Event]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[int, session.Network | _Quit]] = queue.SimpleQueue()
+        self._wanted = self._serving = 0
         self._client: client.Client | None = None
         self._server: LocalServer | None = None
         self._opening: _Opening | None = None
         self._spawning = False
         self._asked: dict[int, Purpose] = {}
         self._job_id = ""
-        self._ending: _Ending | None = None
+        self._sheet_of = ""
         self._heard = self._told = self._beat = 0.0
         self._silent = False
         self._preview: Preview | None = None
@@ -80,8 +81,20 @@ class Connection:
     # --- for the main thread ------------------------------------------------------------------------------------------
 
     def do(self, command: session.Network) -> None:
-        """Have the thread do this, within a tick."""
-        self._commands.put(command)
+        """Have the thread do this, within a tick. What it still had to tell of an earlier server is dropped."""
+        if isinstance(command, session.Connect | session.Disconnect):
+            self._wanted += 1
+        self._commands.put((self._wanted, command))
+
+    def next_event(self, wait_s: float = 0.0) -> session.Event | None:
+        """What has come in, one by one; None when there is nothing, or nothing comes within `wait_s`."""
+        while True:
+            try:
+                serving, event = self._events.get(timeout=wait_s) if wait_s else self._events.get_nowait()
+            except queue.Empty:
+                return None
+            if serving == self._wanted or isinstance(event, session.SheetDrawn):
+                return event
 
     def take_preview(self) -> Preview | None:
         """The newest preview, once. Older ones are dropped, so that a busy Blender piles up none."""
@@ -90,7 +103,7 @@ class Connection:
 
     def close(self, wait_s: float = 15.0) -> None:
         """End the thread, and with it a server that was started here."""
-        self._commands.put(_Quit())
+        self._commands.put((self._wanted, _Quit()))
         self._thread.join(wait_s)
 
     # --- the thread ---------------------------------------------------------------------------------------------------
@@ -110,16 +123,20 @@ class Connection:
 
     def _give_up(self, problem: str) -> None:
         self._let_go()
-        self.events.put(session.Lost(problem))
+        self._tell(session.Lost(problem))
+
+    def _tell(self, event: session.Event) -> None:
+        self._events.put((self._serving, event))
 
     def _obey(self) -> bool:
         """Do what is asked for; False when that is to end."""
         wait_s = 0.0 if self._client is not None or self._spawning else IDLE_S
         while True:
             try:
-                command = self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
+                given = self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
             except queue.Empty:
                 return True
+            self._serving, command = given
             if isinstance(command, _Quit):
                 return False
             COMMANDS[type(command)](self, command)
@@ -139,11 +156,11 @@ class Connection:
         self._let_go()
 
     def _submit(self, command: session.Submit) -> None:
-        self._job_id, self._ending = command.job.id, None
+        self._job_id = command.job.id
         self._send(messages.Submit(command.job), "job")
 
     def _watch(self, command: session.Watch) -> None:
-        self._job_id, self._ending = command.job_id, None
+        self._job_id = command.job_id
         self._send(messages.Watch(command.job_id), "job")
 
     def _cancel(self, command: session.Cancel) -> None:
@@ -154,14 +171,15 @@ class Connection:
             self._asked[self._client.send(message)] = purpose
 
     def _let_go(self) -> None:
-        if self._client is not None:
-            self._client.close()
-        if self._server is not None:
-            self._server.stop()
-        self._client = self._server = self._opening = self._ending = None
+        held, process = self._client, self._server
+        self._client = self._server = self._opening = None
         self._spawning = self._silent = False
         self._asked.clear()
-        self._job_id = ""
+        self._job_id = self._sheet_of = ""
+        if held is not None:
+            held.close()
+        if process is not None:
+            process.stop()
 
     # --- what comes in ------------------------------------------------------------------------------------------------
 
@@ -179,9 +197,9 @@ class Connection:
         elif isinstance(message, messages.Welcome):
             self._welcomed(message)
         elif isinstance(message, messages.Sheet):
-            self._close_ending(message.png.tobytes())
+            self._tell(session.SheetDrawn(self._sheet_of, message.png.tobytes()))
         elif isinstance(message, messages.Accepted | messages.Targets | messages.Models):
-            self.events.put(message)
+            self._tell(message)
         else:
             self._event(message)
 
@@ -189,58 +207,50 @@ class Connection:
         error = errors.from_data(message.error)
         if purpose == "hello":
             raise error
-        if purpose == "sheet":
-            self._close_ending(None)
-        elif purpose in ("job", "cancel"):
-            self.events.put(session.Failed(self._job_id, str(error)))
+        if purpose in ("job", "cancel"):
+            self._tell(session.Failed(self._job_id, str(error)))
 
     def _welcomed(self, welcome: messages.Welcome) -> None:
         if self._opening is not None:
             assert self._client is not None
             self._opening = None
-            self.events.put(session.Connected(self._client.address, welcome, self._server is not None))
-            self._send(messages.ListTargets(), "names")
-            self._send(messages.ListModels(), "names")
+            self._tell(session.Connected(self._client.address, welcome, self._server is not None))
+            self._ask_names()
         else:
-            self.events.put(session.Heard(welcome))
+            self._tell(session.Heard(welcome))
+            if self._silent:
+                self._ask_names()  # the first request may have been lost
         self._silent = False
+
+    def _ask_names(self) -> None:
+        self._send(messages.ListTargets(), "names")
+        self._send(messages.ListModels(), "names")
 
     def _event(self, message: Any) -> None:
         if not isinstance(message, messages.Event) or message.job_id != self._job_id:
             return
         self._told = self._heard
         if isinstance(message, messages.Progress):
-            self.events.put(message)
+            self._tell(message)
         elif isinstance(message, messages.Preview):
-            self._preview = prepare(message)
-            self.events.put(session.PreviewReady(message.job_id))
+            self._preview = prepare(message, self.triangles)
+            self._tell(session.PreviewReady(message.job_id))
         elif message.result is not None:
-            self._begin_ending(message)
+            self._finish(message.job_id, message.result)
         else:
             problem = str(errors.from_data(message.error)) if message.error else "The job ended without a result."
-            self.events.put(session.Failed(message.job_id, problem))
+            self._tell(session.Failed(message.job_id, problem))
 
-    def _begin_ending(self, ended: messages.Ended) -> None:
-        if self._ending is not None:
-            return
-        result = ended.result
-        assert result is not None
-        self._ending = _Ending(ended, time.monotonic() + SHEET_S)
-        if len(result.pictures_after) == 0:
-            self._close_ending(None)
-            return
-        model = next((name for name, figures in result.models.items() if figures.trained), next(iter(result.models)))
-        target = "|".join(map(str, result.target.indices))
-        pictures = messages.DrawSheet(result.pictures_before, result.pictures_after, model, target)
-        self._send(pictures, "sheet")
-
-    def _close_ending(self, sheet: bytes | None) -> None:
-        """Tell of the result, now that it is known whether there is a sheet to it."""
-        if self._ending is None:
-            return
-        ended, self._ending, self._job_id = self._ending.ended, None, ""
-        assert ended.result is not None
-        self.events.put(session.Finished(ended.job_id, ended.result, sheet))
+    def _finish(self, job_id: str, result: messages.Result) -> None:
+        """Tell of the result at once, and have a contact sheet drawn."""
+        self._tell(session.Finished(job_id, result))
+        self._job_id, self._sheet_of = "", job_id
+        if len(result.pictures_after) > 0:
+            trained = [name for name, figures in result.models.items() if figures.trained]
+            model = next(iter(trained or result.models))
+            target = "|".join(map(str, result.target.indices))
+            sheet = messages.DrawSheet(result.pictures_before, result.pictures_after, model, target)
+            self._send(sheet, "sheet")
 
     # --- what time brings ---------------------------------------------------------------------------------------------
 
@@ -252,8 +262,6 @@ class Connection:
             self._look_after_opening(self._opening, now)
         elif self._client is not None:
             self._look_after_peer(now)
-        if self._ending is not None and now > self._ending.until:
-            self._close_ending(None)
 
     def _look_after_server(self, server: LocalServer) -> None:
         if not self._spawning:
@@ -273,22 +281,22 @@ class Connection:
         self._client.close()
         self._client = self._opening = None
         self._asked.clear()
-        self.events.put(session.Starting())
+        self._tell(session.Starting())
         self._server = self.make_server()
         self._server.start()
         self._spawning = True
 
     def _look_after_peer(self, now: float) -> None:
-        if now - self._heard > SILENCE_S and not self._silent:
+        waits = "job" in self._asked.values()  # a large scene may be on its way, and all else behind it
+        if now - self._heard > (UPLOAD_S if waits else SILENCE_S) and not self._silent:
             self._silent = True
             self._asked.clear()  # whatever was on its way may have been lost
-            self.events.put(session.Silent())
-        waits = "hello" in self._asked.values()
-        if now - self._beat > (SILENCE_S if waits else HEARTBEAT_S):
+            self._tell(session.Silent())
+        unanswered = "hello" in self._asked.values()
+        if now - self._beat > (SILENCE_S if unanswered else HEARTBEAT_S):
             self._beat = now
             self._send(messages.Hello(version.VERSION), "hello")
-        waits = "job" in self._asked.values()
-        if self._job_id and self._ending is None and now - self._told > WATCH_AGAIN_S and not waits:
+        if self._job_id and now - self._told > WATCH_AGAIN_S and not waits:
             self._told = now
             self._send(messages.Watch(self._job_id), "job")
 

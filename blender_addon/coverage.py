@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the object a mask leaves free, for a panel that is drawn many times a second: measured only anew when a
-mesh has changed."""
+"""How much of the object a mask leaves free, for a panel that is drawn many times a second: measured in a timer, and
+only when the mesh has changed."""
 
 from __future__ import annotations
 
@@ -11,39 +11,85 @@ from bpy.app.handlers import persistent
 
 from . import collect
 
-_measured: dict[tuple[int, str, bool], float] = {}
+DELAY_S = 0.3
+"""A brush stroke changes a mesh many times a second; what it has come to is measured once it rests."""
+
+Question = tuple[int, str, bool]
+
+_measured: dict[Question, float] = {}
+_asked: dict[Question, None] = {}
 
 
-def share(obj: bpy.types.Object, mask: str, *, invert: bool) -> float:
-    """The share (0 to 1) of the surface of `obj` that the vertex group `mask` ("" for all of it) leaves free."""
-    key = (obj.session_uid, mask, invert)
-    if key not in _measured:
-        _measured[key] = collect.coverage(obj, mask or None, invert=invert)
-    return _measured[key]
+def share(obj: bpy.types.Object, mask: str, *, invert: bool) -> float | None:
+    """The share (0 to 1) of the surface of `obj` that the vertex group `mask` ("" for all of it) leaves free.
+
+    None while it has not been measured; the panel is drawn again once it has.
+    """
+    question = (obj.session_uid, mask, invert)
+    if question not in _measured:
+        _asked[question] = None
+        _measure_later()
+    return _measured.get(question)
+
+
+def measure() -> None:
+    """Answer what has been asked."""
+    for uid, mask, invert in list(_asked):
+        obj = next((obj for obj in bpy.data.objects if obj.session_uid == uid), None)
+        if obj is not None and obj.type == "MESH":
+            _measured[uid, mask, invert] = collect.coverage(obj, mask or None, invert=invert)
+    _asked.clear()
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
+
+
+def _measure_later() -> None:
+    if bpy.app.timers.is_registered(measure):
+        bpy.app.timers.unregister(measure)
+    bpy.app.timers.register(measure, first_interval=DELAY_S)
 
 
 @persistent  # type: ignore[untyped-decorator]
-def _forget(*arguments: Any) -> None:
-    """Whatever changes a mesh, or opens another file, may change a share."""
-    depsgraph = arguments[1] if len(arguments) > 1 else None
-    updates = getattr(depsgraph, "updates", None)
-    if updates is None or any(update.is_updated_geometry for update in updates):
-        _measured.clear()
+def _forget(*_: Any) -> None:
+    _measured.clear()
 
 
-def _handlers() -> tuple[list[Any], ...]:
-    return (bpy.app.handlers.depsgraph_update_post, bpy.app.handlers.load_post, bpy.app.handlers.undo_post,
-            bpy.app.handlers.redo_post)  # fmt: skip
+@persistent  # type: ignore[untyped-decorator]
+def _on_change(_scene: Any, depsgraph: Any) -> None:
+    """Measure again what a change of a mesh or an object may have changed; until then the old figure stands."""
+    if not _measured:
+        return
+    changed = {u.id.original.session_uid for u in depsgraph.updates if u.is_updated_geometry or u.is_updated_transform}
+    stale = [question for question in _measured if question[0] in changed]
+    if stale:
+        _asked.update(dict.fromkeys(stale))
+        _measure_later()
+
+
+def _handlers() -> tuple[tuple[list[Any], Any], ...]:
+    all_handlers = bpy.app.handlers
+    return (
+        (all_handlers.depsgraph_update_post, _on_change),
+        (all_handlers.load_post, _forget),
+        (all_handlers.undo_post, _forget),
+        (all_handlers.redo_post, _forget),
+    )
 
 
 def register() -> None:
     """Listens to changes."""
-    for handlers in _handlers():
-        handlers.append(_forget)
+    for handlers, handler in _handlers():
+        handlers.append(handler)
 
 
 def unregister() -> None:
     """Listens no more."""
-    for handlers in _handlers():
-        handlers.remove(_forget)
+    for handlers, handler in _handlers():
+        if handler in handlers:
+            handlers.remove(handler)
+    if bpy.app.timers.is_registered(measure):
+        bpy.app.timers.unregister(measure)
     _measured.clear()
+    _asked.clear()

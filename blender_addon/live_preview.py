@@ -80,16 +80,20 @@ def _shader(*, image: bool) -> gpu.types.GPUShader:
 
 
 class Overlay:
-    """The overlay of one job: the mesh as it was collected, and where the object was then."""
+    """The overlay of one job on `obj`: `mesh` as it has just been collected, and where the object is now.
 
-    def __init__(self, obj: Any, mesh: scene.Mesh) -> None:
+    What is large goes to the GPU here, under the progress cursor of the start; a preview then only brings its texture.
+    """
+
+    def __init__(self, obj: Any, mesh: scene.Mesh, *, image: bool) -> None:
         self._name = obj.name
         self._uid = obj.session_uid
-        self._mesh = mesh
         self._collected = obj.matrix_world.inverted_safe()
-        self._batch: gpu.types.GPUBatch | None = None
+        self._surface = _buffer(position=mesh.positions[mesh.triangles], normal=mesh.normals)
+        self._shader = _shader(image=image)
+        uv = np.concatenate([mesh.uv, np.zeros_like(mesh.uv[..., :1])], axis=2) if image else None
+        self._batch = self._make_batch(uv) if uv is not None else None
         self._texels: gpu.types.GPUTexture | None = None
-        self._shader: gpu.types.GPUShader | None = None
         self._handler: Any = None
 
     def show(self, preview: Preview) -> None:
@@ -98,13 +102,8 @@ class Overlay:
             height, width = preview.texels.shape
             data = gpu.types.Buffer("FLOAT", height * width, preview.texels)
             self._texels = gpu.types.GPUTexture((width, height), format="R32F", data=data)
-        if self._shader is None:
-            self._shader = _shader(image=preview.texels is not None)
         if preview.colors is not None:
-            self._batch = self._make_batch(preview.colors[self._mesh.triangles])
-        elif self._batch is None:
-            uv = self._mesh.uv
-            self._batch = self._make_batch(np.concatenate([uv, np.zeros_like(uv[..., :1])], axis=2))
+            self._batch = self._make_batch(preview.colors)
         if self._handler is None:
             self._handler = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_VIEW")
 
@@ -124,23 +123,16 @@ class Overlay:
         return found
 
     def _make_batch(self, values: np.ndarray) -> gpu.types.GPUBatch:
-        """Corners with `values` [T, 3, 3]."""
-        mesh = self._mesh
-        form = gpu.types.GPUVertFormat()
-        for name in ("position", "normal", "corner"):
-            form.attr_add(id=name, comp_type="F32", len=3, fetch_mode="FLOAT")
-        buffer = gpu.types.GPUVertBuf(form, 3 * len(mesh.triangles))
-        for name, array in (("position", mesh.positions[mesh.triangles]), ("normal", mesh.normals), ("corner", values)):
-            buffer.attr_fill(name, np.ascontiguousarray(array, np.float32).reshape(-1, 3))
-        return gpu.types.GPUBatch(type="TRIS", buf=buffer)
+        """The surface with `values` [T, 3, 3] at its corners: texture coordinates, or colours."""
+        batch = gpu.types.GPUBatch(type="TRIS", buf=self._surface)
+        batch.vertbuf_add(_buffer(corner=values))
+        return batch
 
     def _draw(self) -> None:
         context = bpy.context
-        obj, region, space = self.object(), context.region_data, context.space_data
-        if obj is None or obj.mode == "EDIT" or not obj.visible_in_viewport_get(space):
+        obj, region = self.object(), context.region_data
+        if obj is None or self._batch is None or not _is_shown(context, obj):
             return
-        assert self._shader is not None
-        assert self._batch is not None
         moved = obj.matrix_world @ self._collected
         toward = (moved.to_3x3().inverted_safe() @ region.view_rotation.to_matrix().col[2]).normalized()
         self._shader.bind()
@@ -155,3 +147,21 @@ class Overlay:
         self._batch.draw(self._shader)
         gpu.state.depth_test_set(depth_test)
         gpu.state.depth_mask_set(depth_mask)
+
+
+def _buffer(**attributes: np.ndarray) -> gpu.types.GPUVertBuf:
+    """Corner `attributes` [T, 3, 3] as a vertex buffer."""
+    form = gpu.types.GPUVertFormat()
+    for name in attributes:
+        form.attr_add(id=name, comp_type="F32", len=3, fetch_mode="FLOAT")
+    buffer = gpu.types.GPUVertBuf(form, 3 * len(next(iter(attributes.values()))))
+    for name, values in attributes.items():
+        buffer.attr_fill(name, np.ascontiguousarray(values, np.float32).reshape(-1, 3))
+    return buffer
+
+
+def _is_shown(context: Any, obj: Any) -> bool:
+    """Whether the viewport that is being drawn has `obj` in its scene and shows it, outside Edit Mode."""
+    layer = context.view_layer
+    there = layer.objects.get(obj.name) == obj and obj.visible_get(view_layer=layer)
+    return bool(there and obj.mode != "EDIT" and obj.visible_in_viewport_get(context.space_data))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import queue
@@ -34,7 +35,7 @@ def server_command(configured: str = "") -> list[str]:
     environment and on the path. Raises :class:`ServerUnreachable` when there is none.
     """
     if given := configured.strip() or os.environ.get(VARIABLE, "").strip():
-        return [given] if Path(given).is_file() else shlex.split(given, posix=os.name == "posix")
+        return _split(given)
     # Inside Blender's own binary a `compute_server` that can be seen may still lack all that it needs.
     if not _inside_blender() and importlib.util.find_spec("compute_server") is not None:
         return [sys.executable, "-m", "compute_server.cli"]
@@ -45,6 +46,15 @@ def server_command(configured: str = "") -> list[str]:
         hint=f"Install assistive-signals with pip, and name its command {PROGRAM} in the add-on's preferences or in "
         f"{VARIABLE}; or give the address of a server elsewhere.",
     )
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return [command] if Path(command).is_file() else shlex.split(command, posix=os.name == "posix")
+    except (ValueError, OSError) as error:
+        raise errors.ServerUnreachable(
+            f"The server's command {command!r} cannot be read: {error}.", hint="Give a path, or put spaces in quotes."
+        ) from error
 
 
 def _in_virtual_environment() -> str | None:
@@ -133,7 +143,7 @@ class LocalServer:
     def check_alive(self) -> None:
         """Raise :class:`ServerUnreachable` with the server's last words when its process has ended."""
         if self._process is not None and self._process.poll() is not None:
-            raise self._failure(f"ended with code {self._process.returncode} during the job")
+            raise self._failure(f"ended with code {self._process.returncode}")
 
     def stop(self) -> None:
         """End the process: first by asking, after the grace time by force. Does no harm when there is none."""
@@ -141,7 +151,8 @@ class LocalServer:
             _end(self._process, self._grace_s)
             self._process = None
         if self._log is not None:
-            self._log.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows keeps what a process that is just ending has open
+                self._log.unlink(missing_ok=True)
             self._log = None
 
     def last_words(self) -> str:

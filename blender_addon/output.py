@@ -20,6 +20,8 @@ from . import apply, png
 from ._shared import errors, messages, scene, version, wire
 
 SCHEMA = 1
+#: Read once, so that a report can be made on any thread.
+BLENDER = bpy.app.version_string
 PARTIAL = ".partial-"
 #: More bytes than the block that ends a .blend has, and fewer than the one before it.
 LAST_BLOCK = 40
@@ -62,7 +64,7 @@ def report(
         "seed": settings.seed,
         "own_rig": own_rig,
         "device": result.device,
-        "versions": {"addon": version.VERSION, "blender": bpy.app.version_string, **result.versions},
+        "versions": {"addon": version.VERSION, "blender": BLENDER, **result.versions},
         "texture": _texture(result.texture),
         "models": {name: _model(name, figures, check) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},

@@ -85,8 +85,8 @@ class ASSISTIVE_PT_mask(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa:
         column.operator("assistive.paint_mask", text="Stop Painting" if painting else "Paint Mask", icon="BRUSH_DATA")
         if obj is not None and (chosen.mask or chosen.invert_mask):
             free = coverage.share(obj, chosen.mask, invert=chosen.invert_mask)
-            text = f"{free:.0%} of the surface may change"
-            column.label(text=text, icon="MOD_MASK" if free > 0 else "ERROR")
+            text = "Measuring the mask" if free is None else f"{free:.0%} of the surface may change"
+            column.label(text=text, icon="ERROR" if free == 0 else "MOD_MASK")
 
 
 class ASSISTIVE_PT_views(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
@@ -332,7 +332,8 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
             column.label(text=figures.model if figures.trained else f"{figures.model} (held out)")
             text = f"{figures.before_mean:.2f} → {figures.after_mean:.2f} · {figures.after_top1:.0%} recognised"
             column.label(text=text, icon="BLANK1")
-        column.label(text=item.object.name if item.object is not None else f"{item.object_name} (deleted)")
+        there = item.object is not None and item.object.users_scene
+        column.label(text=item.object.name if there else f"{item.object_name} (deleted)")
 
     def _draw_compare(self, column: Any, item: Any) -> None:
         if item.object is None or apply.applied_result(item.object) != item.name:
@@ -355,9 +356,10 @@ class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noq
         text, icon = SERVER_TEXTS[server.status]
         layout.label(text=text, icon=icon)
         if server.status in ("on", "silent"):
-            where = "started here" if server.local else server.address
             column = layout.column(align=True)
-            column.label(text=f"Version {server.version}, {where}", icon="BLANK1")
+            column.label(text=server.address, icon="BLANK1")
+            started = ", started here" if server.local else ""
+            column.label(text=f"Version {server.version}{started}", icon="BLANK1")
             column.label(text=f"Computes on {server.device or '… (starting)'}", icon="BLANK1")
             layout.operator("assistive.stop_server", text="Stop" if server.local else "Disconnect", icon="CANCEL")
         elif server.status in ("connecting", "starting"):

@@ -23,8 +23,8 @@ class Preview:
 
     ``texels`` [H, W] float32, row 0 at the bottom: each holds red + 256 · green + 65536 · blue of 8 bits each. One
     float instead of four is a quarter of the upload, the one thing that has to happen on the main thread (2048²: 8 ms
-    against 24 ms; a PNG in an image datablock takes some 70 ms to decode and upload). ``colors`` [V, 3] float32 in
-    [0, 1] of vertex textures. ``worst`` [EDGE, EDGE, 4] float32, row 0 at the bottom.
+    against 24 ms; a PNG in an image datablock takes some 70 ms to decode and upload). ``colors`` [T, 3, 3] float32 in
+    [0, 1] of vertex textures, for the corners of triangles. ``worst`` [EDGE, EDGE, 4] float32, row 0 at the bottom.
     """
 
     message: messages.Preview
@@ -33,15 +33,21 @@ class Preview:
     worst: np.ndarray
 
 
-def prepare(preview: messages.Preview) -> Preview:
-    """`preview` as Blender takes it."""
+def prepare(preview: messages.Preview, triangles: np.ndarray | None) -> Preview:
+    """`preview` as Blender takes it; vertex colours are shown on `triangles` [T, 3], or not at all."""
     texture = preview.texture
     return Preview(
         message=preview,
         texels=_packed(texture.image) if isinstance(texture, scene.UvTexture) else None,
-        colors=texture.colors / np.float32(255) if isinstance(texture, scene.VertexTexture) else None,
+        colors=_corner_colors(texture, triangles),
         worst=panel_picture(preview.worst_view),
     )
+
+
+def _corner_colors(texture: scene.Texture, triangles: np.ndarray | None) -> np.ndarray | None:
+    if triangles is None or not isinstance(texture, scene.VertexTexture):
+        return None
+    return np.asarray((texture.colors / np.float32(255))[triangles])
 
 
 def _packed(image: np.ndarray) -> np.ndarray:

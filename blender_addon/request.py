@@ -39,12 +39,13 @@ def make(
     labels: Sequence[str],
     models: Sequence[messages.ModelInfo],
     preview_every_s: float,
+    file: str,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Request:
     """The job that the scene's settings describe for `obj`.
 
-    `labels` and `models` are the server's, empty while they are not known. Raises :class:`InvalidInput` that names what
-    cannot be used; nothing is added to the file then.
+    `labels` and `models` are the server's, empty while they are not known; `file` is what the open file is known by.
+    Raises :class:`InvalidInput` that names what cannot be used; nothing is added to the file then.
     """
     chosen = context.scene.assistive
     settings = settings_of(chosen, preview_every_s)
@@ -66,7 +67,7 @@ def make(
     ticket = Ticket(
         job_id=job.id,
         address="",
-        file=bpy.data.filepath,
+        file=file,
         scene=context.scene.name,
         object=obj.name,
         uv_map=collected.uv_map,

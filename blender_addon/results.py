@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -33,7 +33,8 @@ PREVIEW_SIZE, ICON_SIZE = 128, 32
 class Kept:
     """A job's texture and all there is to know of it, as :func:`add` puts it into the file.
 
-    `png` is what gets packed: `texture` as a PNG file, or vertex colours as the pixels of one (see :func:`texture_of`).
+    `png` is what gets packed: the texture as a PNG file, or the colours of so many `vertices` as the pixels of one (see
+    :func:`texture_of`).
     `created` is ISO 8601 with its offset from UTC, `report` that of `output.report` with ``job`` and ``created``,
     `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file.
     """
@@ -43,7 +44,7 @@ class Kept:
     created: str
     object_name: str
     kind: Literal["UV", "VERTEX"]
-    texture: scene.Texture
+    vertices: int
     png: bytes
     uv_map: str
     report: Mapping[str, Any]
@@ -62,8 +63,9 @@ class Figures(NamedTuple):
     after_top1: float
 
 
-ADDED: dict[int, dict[str, Kept]] = {}
-"""What :func:`add` has put into the open file, by the scene's `session_uid` and the job's id.
+ADDED: dict[int, dict[str, tuple[Kept, int]]] = {}
+"""What :func:`add` has put into the open file, by the scene's `session_uid` and the job's id; with the `session_uid` of
+the object (0 for none), as objects may be renamed.
 
 Jobs end between the artist's undo steps, so an undo or redo may lead to a state of the file that has never known their
 results; :func:`restore_all` puts them back from here.
@@ -109,7 +111,7 @@ def interrupted(
         "steps": preview.step,
         "settings": msgspec.to_builtins(settings),
         "seed": settings.seed,
-        "versions": {"addon": version.VERSION, "blender": bpy.app.version_string},
+        "versions": {"addon": version.VERSION, "blender": output.BLENDER},
         "models": {},
     }
     return _kept(
@@ -140,7 +142,7 @@ def _kept(
         created=created,
         object_name=report["object"],
         kind="UV" if isinstance(texture, scene.UvTexture) else "VERTEX",
-        texture=texture,
+        vertices=len(texture.colors) if isinstance(texture, scene.VertexTexture) else 0,
         png=_encoded(texture) if png_file is None else png_file,
         uv_map=uv_map,
         report={**report, "job": job_id, "created": created},
@@ -183,16 +185,32 @@ def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any
     item.object, item.object_name = obj, kept.object_name
     item.kind, item.uv_map = kept.kind, kept.uv_map
     item.image = packed_image(f"Assistive {kept.target}", kept.png)
-    if isinstance(kept.texture, scene.VertexTexture):
-        item.image[VERTICES] = len(kept.texture.colors)
+    if kept.vertices:
+        item.image[VERTICES] = kept.vertices
     if kept.thumbnail is not None:
         _set_preview(item.image, kept.thumbnail)
     if kept.sheet is not None:
         item.sheet = packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
     item.report = json.dumps(kept.report, ensure_ascii=False)
     owner.assistive.result_index = len(owner.assistive.results) - 1
-    ADDED.setdefault(owner.session_uid, {})[kept.job_id] = kept
+    ADDED.setdefault(owner.session_uid, {})[kept.job_id] = (kept, obj.session_uid if obj is not None else 0)
     return item
+
+
+def attach_sheet(job_id: str, sheet: bytes) -> None:
+    """Puts a contact sheet (a PNG file) to the result of a job, wherever in the file it is listed."""
+    for owner in bpy.data.scenes:
+        for item in owner.assistive.results:
+            if item.name == job_id and item.sheet is None:
+                item.sheet = packed_image(f"Assistive {item.target} Sheet", sheet)
+        kept = ADDED.get(owner.session_uid, {})
+        if job_id in kept:
+            kept[job_id] = (replace(kept[job_id][0], sheet=sheet), kept[job_id][1])
+
+
+def deleted(owner: bpy.types.Scene) -> set[str]:
+    """The jobs whose results the artist has deleted from scene `owner`."""
+    return set(str(owner.assistive.get(DELETED, "")).split("\n")) - {""}
 
 
 def _set_preview(image: bpy.types.Image, picture: np.ndarray) -> None:
@@ -220,12 +238,13 @@ def restore_all() -> None:
         restore_missing(owner, ADDED.get(owner.session_uid, {}))
 
 
-def restore_missing(owner: bpy.types.Scene, kept: Mapping[str, Kept]) -> None:
-    """Adds those of `kept` (by job id) to the list of scene `owner` that it lacks and the artist has not deleted."""
+def restore_missing(owner: bpy.types.Scene, kept: Mapping[str, tuple[Kept, int]]) -> None:
+    """Adds those of `kept` (as in :data:`ADDED`) that scene `owner` lacks and the artist has not deleted."""
     chosen = owner.assistive.result_index
-    there = {item.name for item in owner.assistive.results} | _deleted(owner)
+    there = {item.name for item in owner.assistive.results} | deleted(owner)
     for job_id in [job_id for job_id in kept if job_id not in there]:
-        add(owner, kept[job_id], bpy.data.objects.get(kept[job_id].object_name))
+        missing, uid = kept[job_id]
+        add(owner, missing, next((obj for obj in bpy.data.objects if obj.session_uid == uid), None))
     owner.assistive.result_index = chosen
 
 
@@ -242,16 +261,12 @@ def remove(owner: bpy.types.Scene, index: int) -> None:
     settings = owner.assistive
     item = settings.results[index]
     images = [image for image in (item.image, item.sheet) if image is not None]
-    settings[DELETED] = "\n".join(sorted(_deleted(owner) | {item.name}))
+    settings[DELETED] = "\n".join(sorted(deleted(owner) | {item.name}))
     settings.results.remove(index)
     for image in images:
         if image.users == 0:
             bpy.data.images.remove(image)
     settings.result_index = max(0, min(settings.result_index, len(settings.results) - 1))
-
-
-def _deleted(owner: bpy.types.Scene) -> set[str]:
-    return set(str(owner.assistive.get(DELETED, "")).split("\n"))
 
 
 # --- out of the file --------------------------------------------------------------------------------------------------

@@ -8,14 +8,18 @@ connection's thread, and the timer runs only while there is something to wait fo
 from __future__ import annotations
 
 import functools
+import ipaddress
 import threading
 import time
+import traceback
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import bpy
+import msgspec
 from bpy.app.handlers import persistent
 
 from . import icons, local_server, notes, preferences, results, session
@@ -28,18 +32,16 @@ BUDGET_S = 0.003
 """How long one tick may go on taking events; what is left waits for the next."""
 BUSY_S, IDLE_S = 0.1, 0.5
 CURVE_EVERY_S = 0.5
-LOOPBACK = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://")
 
 Work = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class _HandedIn:
-    """The job that this session has handed in last: its object's `session_uid`, and its mesh as it was collected."""
+    """The job that this session has handed in last, with its object's `session_uid`."""
 
     job_id: str
     uid: int
-    mesh: scene.Mesh
 
 
 class Runtime:
@@ -54,9 +56,11 @@ class Runtime:
         self._overlay: Overlay | None = None
         self._preview: Preview | None = None
         self._tickets: dict[str, session.Ticket] = {}
+        self._durable: set[str] = set()
         self._later: deque[Work] = deque()
         self._encoding = 0
         self._curve_drawn = 0.0
+        self.file = _file_token()
 
     # --- for operators and panels -------------------------------------------------------------------------------------
 
@@ -71,8 +75,13 @@ class Runtime:
         """Hand in `job` about `obj`."""
         self.message = None
         icons.clear()
-        self._handed_in = _HandedIn(ticket.job_id, obj.session_uid, job.scene.mesh)
-        self.dispatch(session.RunAsked(ticket, job, address))
+        self._hide_preview(session.HidePreview())
+        self._handed_in = _HandedIn(ticket.job_id, obj.session_uid)
+        is_image = isinstance(job.scene.texture, scene.UvTexture)
+        if not bpy.app.background:
+            self._overlay = Overlay(obj, job.scene.mesh, image=is_image)
+        self._connect().triangles = None if is_image else job.scene.mesh.triangles
+        self.dispatch(session.RunAsked(ticket, job, address, start=is_local(address)))
 
     def busy(self) -> bool:
         """Whether there is anything to wait for."""
@@ -85,7 +94,8 @@ class Runtime:
     def tick(self) -> None:
         """Take what has come in, as far as the budget goes. Also for scripts, as timers do not fire in background."""
         began = time.perf_counter()
-        changed = self._fetch(began + BUDGET_S) or self._do_later()
+        fetched = self._fetch(began + BUDGET_S)
+        changed = self._do_later() or fetched
         self._draw_curve()
         if changed:
             _redraw()
@@ -101,24 +111,35 @@ class Runtime:
     # --- the pump -----------------------------------------------------------------------------------------------------
 
     def _fetch(self, until: float) -> bool:
-        connection = self._connection
         taken = 0
-        while connection is not None and not connection.events.empty() and (not taken or time.perf_counter() < until):
-            self._take(connection.events.get_nowait())
+        while self._connection is not None and (not taken or time.perf_counter() < until):
+            event = self._connection.next_event()
+            if event is None:
+                break
+            self._take(event)
             taken += 1
         return taken > 0
 
     def _take(self, event: session.Event) -> None:
         self.state, effects = session.transition(self.state, event)
         for effect in effects:
-            EFFECTS[type(effect)](self, effect)
+            self._attempt(functools.partial(EFFECTS[type(effect)], self, effect))
 
     def _do_later(self) -> bool:
         """One piece of work that changes the file, unless Blender is rendering it just now."""
         if not self._later or bpy.app.is_job_running("RENDER"):
             return False
-        self._later.popleft()()
+        self._attempt(self._later.popleft())
         return True
+
+    def _attempt(self, work: Work) -> None:
+        """Do `work`. Whatever goes wrong is said and goes no further: a timer that raises is not called again."""
+        try:
+            work()
+        except Exception as error:  # the boundary
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {error}. The system console has the details."
+            self.message = session.Report("ERROR", said)
 
     def _draw_curve(self) -> None:
         run, now = self.state.run, time.monotonic()
@@ -128,17 +149,39 @@ class Runtime:
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
-    def _network(self, effect: session.Network) -> None:
+    def _connect(self) -> Connection:
         if self._connection is None:
             self._connection = Connection()
+        return self._connection
+
+    def _network(self, effect: session.Network) -> None:
+        connection = self._connect()
         if isinstance(effect, session.Connect):
-            self._connection.make_server = _server_maker()
-        self._connection.do(effect)
+            connection.make_server = _server_maker()
+        connection.do(effect)
 
     def _remember(self, effect: session.Remember) -> None:
-        self._tickets[effect.ticket.job_id] = effect.ticket
+        ticket = effect.ticket
+        self._tickets[ticket.job_id] = ticket
         if effect.durable:
-            notes.write(effect.ticket)
+            self._durable.add(ticket.job_id)
+            if ticket.file == bpy.data.filepath:  # a file without a name can't be opened again
+                notes.write(ticket)
+
+    def renamed(self, file: str) -> None:
+        """The open file is called `file` from now on; so its jobs are noted down, where their server outlives us."""
+        before, self.file = self.file, file
+        for job_id, ticket in list(self._tickets.items()):
+            if ticket.file == before:
+                moved = msgspec.structs.replace(ticket, file=file)
+                self._remember(session.Remember(moved, durable=job_id in self._durable))
+        self.dispatch(session.FileSaved(file))
+
+    def opened(self) -> None:
+        """Another file is open, or the same again."""
+        self.file, self.message = _file_token(), None
+        self._later.clear()  # what was still to come into the last file is at its server, and offered with it
+        self.dispatch(session.FileOpened(self.file, self._offers()))
 
     def _forget(self, effect: session.Forget) -> None:
         self.forget(effect.job_id)
@@ -148,10 +191,11 @@ class Runtime:
         self._tickets.pop(job_id, None)
         notes.drop(job_id)
 
-    def offers(self, file: str) -> tuple[session.Ticket, ...]:
-        """The jobs of `file` that a server may still have."""
+    def _offers(self) -> tuple[session.Ticket, ...]:
+        """The jobs of the open file that a server may still have, and the file has no result of."""
+        listed = {item.name for owner in bpy.data.scenes for item in owner.assistive.results}
         known = {ticket.job_id: ticket for ticket in notes.read()} | self._tickets
-        return tuple(ticket for ticket in known.values() if ticket.file == file)
+        return tuple(ticket for ticket in known.values() if ticket.file == self.file and ticket.job_id not in listed)
 
     def _show_preview(self, effect: session.ShowPreview) -> None:
         preview = self._connection.take_preview() if self._connection is not None else None
@@ -159,15 +203,10 @@ class Runtime:
             return
         self._preview = preview
         icons.show("worst", preview.worst)
-        if self._overlay is None:
-            self._overlay = self._new_overlay(effect.ticket)
-        if self._overlay is not None and not bpy.app.background:
+        known = self._handed_in
+        if self._overlay is not None and known is not None and known.job_id == effect.ticket.job_id:
             self._overlay.show(preview)
-
-    def _new_overlay(self, ticket: session.Ticket) -> Overlay | None:
-        """The overlay for a job that was handed in by this session, whose mesh is known."""
-        known, obj = self._handed_in, self._object(ticket)
-        return Overlay(obj, known.mesh) if known is not None and known.job_id == ticket.job_id and obj else None
+            _redraw("WINDOW")
 
     def _object(self, ticket: session.Ticket) -> bpy.types.Object | None:
         """The object of a job, whatever it is called by now; None when it is gone."""
@@ -182,44 +221,56 @@ class Runtime:
         if self._overlay is not None:
             self._overlay.hide()
         self._overlay = self._preview = None
+        _redraw("WINDOW")
 
     def _keep_result(self, effect: session.KeepResult) -> None:
         ticket = effect.ticket
-        kept = results.kept_of(
-            effect.result,
-            ticket.settings,
-            job_id=ticket.job_id,
-            object_name=ticket.object,
-            uv_map=ticket.uv_map,
-            collect_s=ticket.collect_s,
-            own_rig=ticket.own_rig,
-            sheet=effect.sheet,
+        self._keep(
+            ticket,
+            lambda: results.kept_of(
+                effect.result,
+                ticket.settings,
+                job_id=ticket.job_id,
+                object_name=ticket.object,
+                uv_map=ticket.uv_map,
+                collect_s=ticket.collect_s,
+                own_rig=ticket.own_rig,
+                sheet=None,
+            ),
         )
-        self._later.append(functools.partial(self._add_result, ticket, kept))
 
     def _keep_preview(self, effect: session.KeepPreview) -> None:
         preview, ticket = self._preview, effect.ticket
         if preview is None:
             return
-
-        def encode() -> None:  # takes a second for a large texture
-            kept = results.interrupted(
+        self._keep(
+            ticket,
+            lambda: results.interrupted(
                 preview.message,
                 ticket.settings,
                 target=ticket.settings.target,
                 object_name=ticket.object,
                 uv_map=ticket.uv_map,
-            )
-            self._later.append(functools.partial(self._add_result, ticket, kept))
-            self._encoding -= 1
+            ),
+        )
+
+    def _keep(self, ticket: session.Ticket, make: Callable[[], results.Kept]) -> None:
+        """Put what `make` makes into the file; it is made on a thread, as encoding a large texture takes a second."""
+
+        def encode() -> None:
+            try:
+                self._later.append(functools.partial(self._add_result, ticket, make()))
+            finally:
+                self._encoding -= 1
 
         self._encoding += 1
         threading.Thread(target=encode, name="assistive encoder").start()
 
+    def _keep_sheet(self, effect: session.KeepSheet) -> None:
+        self._later.append(functools.partial(results.attach_sheet, effect.job_id, effect.sheet))
+
     def _add_result(self, ticket: session.Ticket, kept: results.Kept) -> None:
         owner = bpy.data.scenes.get(ticket.scene) or bpy.context.scene
-        if ticket.file != bpy.data.filepath:  # another file was opened in the meantime: it stays noted down
-            return
         results.add(owner, kept, self._object(ticket))
         push_undo(f"Assistive {kept.target}")
         figures = results.figures_of(kept.report)
@@ -239,6 +290,7 @@ EFFECTS: Mapping[type, Callable[[Runtime, Any], None]] = {
     session.ShowPreview: Runtime._show_preview,
     session.HidePreview: Runtime._hide_preview,
     session.KeepResult: Runtime._keep_result,
+    session.KeepSheet: Runtime._keep_sheet,
     session.KeepPreview: Runtime._keep_preview,
     session.Report: Runtime._report,
 }
@@ -247,7 +299,7 @@ EFFECTS: Mapping[type, Callable[[Runtime, Any], None]] = {
 def checked_address(text: str) -> str:
     """`text` as an address that may be used. Raises :class:`InvalidInput` that says what is wrong with it."""
     address = client.parse_address(text)
-    if not address.startswith(LOOPBACK) and not bpy.app.online_access:
+    if not is_local(address) and not bpy.app.online_access:
         raise errors.InvalidInput(
             f"{address} is not on this machine, and Blender may not go online.",
             hint="Allow Online Access in Preferences > System, or use a server on this machine.",
@@ -255,11 +307,28 @@ def checked_address(text: str) -> str:
     return address
 
 
+def is_local(address: str) -> bool:
+    """Whether a ZeroMQ address is on this machine."""
+    scheme, _, rest = address.partition("://")
+    host = rest.rpartition(":")[0].strip("[]")
+    if scheme == "ipc" or host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _file_token() -> str:
+    """What the open file is known by: its path, or something that no other file without a name shares."""
+    return bpy.data.filepath or f"untitled {uuid.uuid4().hex}"
+
+
 def _server_maker() -> Callable[[], local_server.LocalServer]:
     """What makes a server on this machine, by the preferences as they are now; the connection's thread calls it."""
     chosen = preferences.preferences(bpy.context)
     try:
-        command = local_server.server_command(chosen.command)
+        command = local_server.server_command(bpy.path.abspath(chosen.command))
     except errors.ServerUnreachable as error:
         reason = error
 
@@ -271,19 +340,25 @@ def _server_maker() -> Callable[[], local_server.LocalServer]:
 
 
 def push_undo(message: str) -> None:
-    """An undo step for what no operator did. In background there is no undo, and no window to do it in."""
+    """An undo step for what no operator did. In background there is no undo, and no window to do it in.
+
+    Not in the middle of an operator such as a move, whose half-way state it would keep: `results` copes without.
+    """
     windows = bpy.context.window_manager.windows
-    if bpy.app.background or not windows:
+    if bpy.app.background or not windows or any(len(window.modal_operators) for window in windows):
         return
     with bpy.context.temp_override(window=windows[0]):
         bpy.ops.ed.undo_push(message=message)
 
 
-def _redraw() -> None:
+def _redraw(region: str = "UI") -> None:
+    """Have the side panels of all 3D viewports drawn again, or what they show ("WINDOW")."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
-                area.tag_redraw()
+                for part in area.regions:
+                    if part.type == region:
+                        part.tag_redraw()
 
 
 # --- the one there is -------------------------------------------------------------------------------------------------
@@ -314,17 +389,18 @@ def _tick() -> float | None:
 @persistent  # type: ignore[untyped-decorator]
 def _on_load(*_: Any) -> None:
     results.forget()
-    runtime, file = current(), bpy.data.filepath
-    runtime.dispatch(session.FileOpened(file, runtime.offers(file)))
+    current().opened()
 
 
 @persistent  # type: ignore[untyped-decorator]
-def _on_save(*_: Any) -> None:
+def _on_save(file: str = "", *_: Any) -> None:
+    if file != bpy.data.filepath:  # a copy, or the startup file: what is open has not been saved
+        return
     runtime = current()
-    runtime.dispatch(session.FileSaved(bpy.data.filepath))
+    runtime.renamed(file)
     for owner in bpy.data.scenes:
-        for item in owner.assistive.results:
-            runtime.forget(item.name)  # what is in a saved file need not be offered again
+        for job_id in (*(item.name for item in owner.assistive.results), *results.deleted(owner)):
+            runtime.forget(job_id)  # what is in a saved file need not be offered again
 
 
 @persistent  # type: ignore[untyped-decorator]
@@ -352,7 +428,8 @@ def unregister() -> None:
     """Ends everything that has been started."""
     global _runtime  # noqa: PLW0603
     for handlers, handler in _handlers():
-        handlers.remove(handler)
+        if handler in handlers:
+            handlers.remove(handler)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     if _runtime is not None:

@@ -113,11 +113,12 @@ class StopAsked:
 
 @dataclass(frozen=True)
 class RunAsked:
-    """Do `job`; on the way, connect to `address` or start a server if there is none."""
+    """Do `job`; on the way, connect to `address`, or start a server if there is none and `start` says so."""
 
     ticket: Ticket
     job: messages.Job
     address: str
+    start: bool
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,18 @@ class PreviewReady:
 
 @dataclass(frozen=True)
 class Finished:
-    """The job has a result; `sheet` is a contact sheet as a PNG file, if one could be drawn."""
+    """The job has a result."""
 
     job_id: str
     result: messages.Result
-    sheet: bytes | None
+
+
+@dataclass(frozen=True)
+class SheetDrawn:
+    """A contact sheet of a job that has finished, as a PNG file."""
+
+    job_id: str
+    sheet: bytes
 
 
 @dataclass(frozen=True)
@@ -230,6 +238,7 @@ Event = (
     | Heard
     | PreviewReady
     | Finished
+    | SheetDrawn
     | Failed
     | messages.Targets
     | messages.Models
@@ -308,7 +317,14 @@ class KeepResult:
 
     ticket: Ticket
     result: messages.Result
-    sheet: bytes | None
+
+
+@dataclass(frozen=True)
+class KeepSheet:
+    """Put a contact sheet to the result of this job."""
+
+    job_id: str
+    sheet: bytes
 
 
 @dataclass(frozen=True)
@@ -327,7 +343,7 @@ class Report:
 
 
 Network = Connect | Disconnect | Submit | Watch | Cancel
-Effect = Network | Remember | Forget | ShowPreview | HidePreview | KeepResult | KeepPreview | Report
+Effect = Network | Remember | Forget | ShowPreview | HidePreview | KeepResult | KeepSheet | KeepPreview | Report
 Step = tuple[State, tuple[Effect, ...]]
 
 
@@ -353,17 +369,14 @@ def _stop_asked(state: State, _event: StopAsked) -> Step:
     stopped = replace(state, server=Server())
     if state.run is None:
         return stopped, (Disconnect(),)
-    if state.server.local or state.run.status == "waiting":
-        ended, effects = _without_server(stopped, "The server was stopped.")
-        return ended, (Disconnect(), *effects)
-    note = Report("INFO", "The job goes on at the server; its result is offered when you connect again.")
-    return replace(stopped, run=None, offers=(*state.offers, state.run.ticket)), (Disconnect(), HidePreview(), note)
+    ended, effects = _without_server(stopped, state.server, "The server was stopped.")
+    return ended, (Disconnect(), *effects)
 
 
 def _run_asked(state: State, event: RunAsked) -> Step:
     if state.run is not None:
         return state, (Report("ERROR", "A job is running already; cancel it first."),)
-    return _take_up(state, Run(event.ticket, event.job), event.address, start=True)
+    return _take_up(state, Run(event.ticket, event.job), event.address, start=event.start)
 
 
 def _fetch_asked(state: State, event: FetchAsked) -> Step:
@@ -388,13 +401,18 @@ def _without(offers: tuple[Ticket, ...], ticket: Ticket) -> tuple[Ticket, ...]:
 
 
 def _hand_in(state: State) -> Step:
-    """Tell a server that has just answered what it is to do for the current run."""
+    """Tell a server that has just answered what it is to do for the current run. Twice does no harm."""
     run = state.run
     if run is None:
         return state, ()
     ticket = msgspec.structs.replace(run.ticket, address=state.server.address)
-    sent = replace(state, run=replace(run, ticket=ticket, status="sending" if run.status == "waiting" else run.status))
-    return sent, (Submit(run.job) if run.job is not None else Watch(ticket.job_id),)
+    if run.status == "cancelling":
+        return replace(state, run=replace(run, ticket=ticket)), (Watch(ticket.job_id), Cancel(ticket.job_id))
+    status = "sending" if run.status == "waiting" else run.status
+    sent = replace(state, run=replace(run, ticket=ticket, status=status))
+    # Noted down before the server has it: whatever happens from here on, the job is not lost sight of.
+    noted = Remember(ticket, durable=not state.server.local)
+    return sent, (noted, Submit(run.job)) if run.job is not None else (noted, Watch(ticket.job_id))
 
 
 def _dismiss_asked(state: State, event: DismissAsked) -> Step:
@@ -402,27 +420,32 @@ def _dismiss_asked(state: State, event: DismissAsked) -> Step:
 
 
 def _cancel_asked(state: State, _event: CancelAsked) -> Step:
-    if state.run is None:
+    run = state.run
+    if run is None:
         return state, ()
-    if state.run.status == "waiting":
-        return replace(state, run=None), ()
-    return replace(state, run=replace(state.run, status="cancelling")), (Cancel(state.run.ticket.job_id),)
+    if run.status == "waiting":
+        offers = state.offers if run.job is not None else (*state.offers, run.ticket)
+        return replace(state, run=None, offers=offers), (HidePreview(),)
+    return replace(state, run=replace(run, status="cancelling")), (Cancel(run.ticket.job_id),)
 
 
 def _file_opened(state: State, event: FileOpened) -> Step:
     run = state.run
     if run is not None and run.ticket.file == event.file:
-        return replace(state, offers=_without(event.offers, run.ticket)), ()
-    # A job that runs goes on at its server; it has been noted down, and is offered when its file is opened again.
-    return replace(state, run=None, offers=event.offers), (HidePreview(),)
+        return replace(state, offers=_without(event.offers, run.ticket)), (HidePreview(),)
+    # A job that a server has goes on there; it has been noted down, and is offered when its file is opened again.
+    here = replace(state, run=None, offers=event.offers)
+    if run is not None and run.status == "waiting" and run.job is not None:
+        return here, (HidePreview(), Report("WARNING", "The job of the last file had not begun; it was dropped."))
+    return here, (HidePreview(),)
 
 
 def _file_saved(state: State, event: FileSaved) -> Step:
-    if state.run is None or state.run.ticket.file == event.file:
-        return state, ()
-    ticket = msgspec.structs.replace(state.run.ticket, file=event.file)
-    noted = (Remember(ticket, durable=not state.server.local),) if state.run.job is None else ()
-    return replace(state, run=replace(state.run, ticket=ticket)), noted
+    def moved(ticket: Ticket) -> Ticket:
+        return msgspec.structs.replace(ticket, file=event.file)
+
+    run = replace(state.run, ticket=moved(state.run.ticket)) if state.run is not None else None
+    return replace(state, run=run, offers=tuple(map(moved, state.offers))), ()
 
 
 # --- the connection ---------------------------------------------------------------------------------------------------
@@ -441,14 +464,17 @@ def _lost(state: State, event: Lost) -> Step:
     off = replace(state, server=Server(problem=event.problem, address=state.server.address))
     if state.run is None:
         return off, (Report("ERROR", event.problem),)
-    return _without_server(off, event.problem)
+    return _without_server(off, state.server, event.problem)
 
 
-def _without_server(state: State, problem: str) -> Step:
+def _without_server(state: State, server: Server, problem: str) -> Step:
+    """What becomes of the run when `server` is gone: one elsewhere goes on with it, one of ours does not."""
     run = state.run
     assert run is not None
-    if run.job is None and not run.previewed and run.status in ("waiting", "sending"):  # it was to be fetched
-        return replace(state, run=None, offers=(*state.offers, run.ticket)), (Report("ERROR", problem),)
+    handed_in = run.status != "waiting" and not server.local
+    if handed_in or (run.job is None and run.status == "waiting"):
+        note = Report("WARNING", f"{problem} The job may go on there; its result is offered below.")
+        return replace(state, run=None, offers=(*state.offers, run.ticket)), (HidePreview(), note)
     return _end(state, Report("ERROR", problem))
 
 
@@ -485,8 +511,7 @@ def _accepted(state: State, event: messages.Accepted) -> Step:
     if run is None or run.status == "cancelling":
         return state, ()
     known = replace(run, job=None, position=event.position, status=_status(run, event))
-    noted = (Remember(run.ticket, durable=not state.server.local),) if run.job is not None else ()
-    return replace(state, run=known), noted
+    return replace(state, run=known), ()
 
 
 def _status(run: Run, accepted: messages.Accepted) -> Any:
@@ -527,8 +552,11 @@ def _finished(state: State, event: Finished) -> Step:
     run = _concerned(state, event.job_id)
     if run is None:
         return state, ()
-    kept = KeepResult(run.ticket, event.result, event.sheet)
-    return replace(state, run=None), (kept, HidePreview())
+    return replace(state, run=None), (KeepResult(run.ticket, event.result), HidePreview())
+
+
+def _sheet_drawn(state: State, event: SheetDrawn) -> Step:
+    return state, (KeepSheet(event.job_id, event.sheet),)
 
 
 def _failed(state: State, event: Failed) -> Step:
@@ -556,6 +584,7 @@ HANDLERS: Mapping[type, Callable[[State, Any], Step]] = {
     Heard: _heard,
     PreviewReady: _preview_ready,
     Finished: _finished,
+    SheetDrawn: _sheet_drawn,
     Failed: _failed,
     messages.Targets: _targets,
     messages.Models: _models,

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from .texture import (
     vertex_texture,
     without_bake,
 )
-from .unwrap import add_uv_map
+from .unwrap import UV_MAP, add_uv_map
 
 __all__ = [
     "Collected",
@@ -92,20 +93,33 @@ def collect(
     on_progress(0.5)
     views, own_rig = read_rig(context, shared_mesh, rig)
     on_progress(0.6)
-    if texture == "vertex":
-        start: scene.Texture = _vertex_start(context, obj, look, own=init == "own")
-    else:
-        if not uv_map:
-            uv_map, layout = _new_uv_map(context, obj)
-            shared_mesh = msgspec.structs.replace(shared_mesh, uv=layout)
-        on_progress(0.8)
-        start = _uv_start(context, obj, look, uv_map, texture_size)
-    on_progress(0.9)
-    whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views)
-    arrays.validate(whole, "scene")
-    scene.check_scene(whole)
+    with _taking_back_a_new_uv_map(obj):
+        if texture == "vertex":
+            start: scene.Texture = _vertex_start(context, obj, look, own=init == "own")
+        else:
+            if not uv_map:
+                uv_map, layout = _new_uv_map(context, obj)
+                shared_mesh = msgspec.structs.replace(shared_mesh, uv=layout)
+            on_progress(0.8)
+            start = _uv_start(context, obj, look, uv_map, texture_size)
+        on_progress(0.9)
+        whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views)
+        arrays.validate(whole, "scene")
+        scene.check_scene(whole)
     on_progress(1.0)
     return Collected(scene=whole, uv_map=uv_map, own_rig=own_rig)
+
+
+@contextmanager
+def _taking_back_a_new_uv_map(obj: Any) -> Iterator[None]:
+    """When the block cannot be done, the UV map that it has added is removed again."""
+    there = UV_MAP in obj.data.uv_layers
+    try:
+        yield
+    except errors.AssistiveError:
+        if not there and UV_MAP in obj.data.uv_layers:
+            obj.data.uv_layers.remove(obj.data.uv_layers[UV_MAP])
+        raise
 
 
 def _check_options(texture: str, texture_size: int | None, uv: str) -> None:

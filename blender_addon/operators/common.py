@@ -17,8 +17,10 @@ Execute = Callable[..., set[str]]
 
 def chosen_object(context: Any) -> bpy.types.Object | None:
     """The object of the scene's settings, or else the active one if it is a mesh; not checked any further."""
-    active = context.view_layer.objects.active
-    return context.scene.assistive.object or (active if active is not None and active.type == "MESH" else None)
+    chosen, active = context.scene.assistive.object, context.view_layer.objects.active
+    if chosen is not None and chosen.users_scene:  # one that was deleted lives on in the settings alone
+        return chosen
+    return active if active is not None and active.type == "MESH" else None
 
 
 def usable_object(context: Any) -> bpy.types.Object:

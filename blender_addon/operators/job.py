@@ -16,6 +16,7 @@ from .._shared import errors
 from .common import reported, usable_object, why_not_usable
 
 SCRIPT_TICK_S = 0.05
+SCRIPT_SILENCE_S = 60.0
 NOTABLE_SHARE = 0.05
 
 
@@ -39,7 +40,6 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
 
     bl_idname = "assistive.start"
     bl_label = "Start"
-    bl_options = {"REGISTER"}  # what it adds to the file, if anything, is an undo step of its own
 
     @classmethod
     def poll(cls, context: Any) -> bool:
@@ -60,9 +60,13 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
         if warning is not None:
             self.report({"WARNING"}, warning)
         current = runtime.current()
+        silent_since: float | None = None
         while wait and current.has_work():
             current.tick()
             time.sleep(SCRIPT_TICK_S)
+            silent_since = (silent_since or time.monotonic()) if current.state.server.status == "silent" else None
+            if silent_since is not None and time.monotonic() - silent_since > SCRIPT_SILENCE_S:
+                raise errors.ServerUnreachable(f"{current.state.server.address} does not answer any more.")
         if wait and current.message is not None and current.message.level == "ERROR":
             raise errors.JobFailed(current.message.text)
         return {"FINISHED"}
@@ -94,6 +98,7 @@ def _make_request(context: Any, obj: bpy.types.Object) -> request.Request:
             labels=server.labels,
             models=server.models,
             preview_every_s=1.0 / preferences.preferences(context).preview_rate,
+            file=runtime.current().file,
             on_progress=lambda share: manager.progress_update(round(share * 100)),
         )
     finally:

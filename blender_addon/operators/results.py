@@ -15,6 +15,7 @@ from bpy_extras.io_utils import ExportHelper
 
 from .. import apply, report_page, results
 from .._shared import errors
+from ..collect.unwrap import UV_MAP, add_uv_map
 from .common import reported
 
 NO_RESULT = "There is no result yet"
@@ -52,7 +53,8 @@ def why_not_fitting(item: Any, mesh: bpy.types.Mesh) -> str | None:
     """Why a result does not fit a mesh (any more), as a sentence; None when it does."""
     if item.image is None:
         return "The image of this result has been deleted"
-    if item.kind == "UV" and item.uv_map not in mesh.uv_layers:
+    made_for_jobs = item.uv_map == UV_MAP and mesh.library is None  # and can be made again
+    if item.kind == "UV" and item.uv_map not in mesh.uv_layers and not made_for_jobs:
         return f"The UV map {item.uv_map!r} of this result is not on {mesh.name!r}"
     if item.kind == "VERTEX" and results.vertex_count(item) != len(mesh.vertices):
         return f"The {results.vertex_count(item)} colors do not fit the {len(mesh.vertices)} vertices of {mesh.name!r}"
@@ -129,6 +131,8 @@ class ASSISTIVE_OT_apply_result(bpy.types.Operator):  # type: ignore[misc]  # no
         item = chosen_result(context)
         obj = object_of(context, item)
         texture, png_file = results.texture_of(item)
+        if item.kind == "UV" and item.uv_map not in obj.data.uv_layers:  # an undo has taken it away
+            add_uv_map(context, obj)
         apply.apply_texture(
             context, obj, texture=texture, png=png_file, uv_map=item.uv_map, name=item.target, result_id=item.name
         )

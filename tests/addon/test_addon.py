@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +17,18 @@ from blender_addon import apply, notes, results, runtime, session
 from blender_addon._shared import client, errors, messages
 
 PATIENCE_S = 120.0
+TICKET = session.Ticket(
+    job_id="old",
+    address="tcp://127.0.0.1:9",
+    file="",
+    scene="Scene",
+    object="Cube",
+    uv_map="",
+    settings=messages.Settings(target="cars"),
+    collect_s=0.0,
+    own_rig=False,
+    submitted="2026-01-01T00:00:00+00:00",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +116,12 @@ def test_enabling_starts_nothing_and_disabling_leaves_nothing() -> None:
     assert threading.active_count() == threads
 
 
-def test_disabling_ends_the_connection_and_leaves_the_job_to_its_server(ready: Any, server_address: str) -> None:
-    ready.steps = 100_000
+def test_disabling_ends_the_connection_and_leaves_the_job_to_its_server(
+    ready: Any, server_address: str, folder: Path
+) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "mine.blend"))
+    bpy.context.scene.assistive.steps = 100_000
+    del ready
     hand_in()
     pump(lambda: steps_done() > 0)
     disable()
@@ -169,7 +186,7 @@ def test_rigs_backgrounds_and_masks_of_the_panel_reach_the_job(ready: Any, folde
     group.add([0, 1], 1.0, "REPLACE")
     ready.mask, ready.invert_mask = "front", True
     ready.initial, ready.color = "FLAT", (1.0, 0.0, 0.0)
-    made = request.make(bpy.context, bpy.context.object, labels=(), models=(), preview_every_s=1.0)
+    made = request.make(bpy.context, bpy.context.object, labels=(), models=(), preview_every_s=1.0, file="")
     rig = made.job.scene.rig
     assert (len(rig.cameras), len(rig.lights), rig.camera_jitter.azimuth) == (3, 6, 7.0)
     assert len({state.world for state in rig.lights}) > 1  # each collection has a surrounding of its own
@@ -207,6 +224,18 @@ def test_a_renamed_object_gets_its_result(ready: Any) -> None:
     bpy.context.object.name = "Die"
     pump(lambda: not runtime.current().has_work())
     assert ready.results[0].object == bpy.data.objects["Die"]
+
+
+def test_a_result_that_an_undo_took_away_comes_back_to_its_renamed_object(ready: Any) -> None:
+    assert bpy.ops.assistive.start() == {"FINISHED"}
+    pump(lambda: ready.results[0].sheet is not None)
+    obj = bpy.context.object
+    obj.name = "Die"
+    bpy.ops.mesh.primitive_cube_add()
+    ready.results.clear()
+    results.restore_all()
+    assert ready.results[0].object == obj
+    assert ready.results[0].sheet is not None
 
 
 def test_the_result_of_an_object_that_was_deleted_is_kept(ready: Any) -> None:
@@ -255,7 +284,7 @@ def test_a_job_that_ends_while_blender_is_closed_is_offered_when_its_file_is_ope
     path = str(folder / "mine.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
     hand_in()
-    pump(lambda: bool(notes.read()))
+    pump(lambda: run() is not None and run().job is None)  # type: ignore[union-attr]  # the server has it
     job_id = notes.read()[0].job_id
     disable()  # as when Blender ends
     with client.Client(server_address) as other:
@@ -271,22 +300,48 @@ def test_a_job_that_ends_while_blender_is_closed_is_offered_when_its_file_is_ope
     assert not runtime.state().offers
 
 
-def test_an_offer_can_be_dismissed(addon: Any) -> None:
-    del addon
-    hidden = session.Ticket(
-        job_id="old",
-        address="tcp://127.0.0.1:9",
-        file="",
-        scene="Scene",
-        object="Cube",
-        uv_map="",
-        settings=messages.Settings(target="cars"),
-        collect_s=0.0,
-        own_rig=False,
-        submitted="2026-01-01T00:00:00+00:00",
-    )
-    notes.write(hidden)
+@pytest.mark.usefixtures("ready")
+def test_a_file_without_a_name_is_never_taken_for_another() -> None:
+    hand_in()
+    pump(lambda: steps_done() > 0)
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    assert run() is None
+    assert not runtime.state().offers
+    assert not notes.read()  # nobody could open it again
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_job_follows_its_file_to_its_first_name_and_a_copy_changes_nothing(folder: Path) -> None:
+    path = str(folder / "mine.blend")
+    hand_in()
+    pump(lambda: steps_done() > 0)
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    assert [note.file for note in notes.read()] == [path]
+    pump(lambda: not runtime.current().has_work())
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "copy.blend"), copy=True)
+    assert notes.read()  # the result is in the copy only
+    bpy.ops.wm.save_mainfile()
+    assert not notes.read()
+
+
+def test_what_goes_wrong_in_a_tick_is_said_and_the_next_one_comes(addon: Any, folder: Path) -> None:
+    del addon
+    (folder / "jobs").write_text("a file where a folder should be")
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "mine.blend"))
+    current = runtime.current()
+    current._attempt(lambda: notes.write(TICKET))
+    assert current.message is not None
+    assert current.message.level == "ERROR"
+    current.tick()
+
+
+def test_an_offer_can_be_dismissed(addon: Any, folder: Path) -> None:
+    del addon
+    path = str(folder / "mine.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    hidden = msgspec.structs.replace(TICKET, file=path)
+    notes.write(hidden)
+    bpy.ops.wm.open_mainfile(filepath=path)
     assert runtime.state().offers == (hidden,)
     bpy.ops.assistive.dismiss(job_id="old")
     assert not runtime.state().offers
@@ -336,10 +391,13 @@ def test_coverage_follows_the_mask() -> None:
 
     obj = bpy.context.object
     group = obj.vertex_groups.new(name="front")
+    assert coverage.share(obj, "front", invert=False) is None  # not yet measured
+    coverage.measure()
     assert coverage.share(obj, "front", invert=False) == 0
     group.add(range(8), 1.0, "REPLACE")
     obj.data.update()
     bpy.context.view_layer.update()
+    coverage.measure()
     assert coverage.share(obj, "front", invert=False) == pytest.approx(1)
 
 
@@ -372,6 +430,23 @@ def test_what_is_wrong_with_an_address_is_said(addon: Any, text: str, told: str)
     addon.address = text
     with pytest.raises(RuntimeError, match=told):
         bpy.ops.assistive.connect()
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("tcp://127.0.0.1:1", True),
+        ("tcp://127.3.2.1:1", True),
+        ("tcp://[::1]:1", True),
+        ("tcp://LocalHost:1", True),
+        ("ipc:///tmp/x", True),
+        ("tcp://127.0.0.1.example.org:1", False),
+        ("tcp://127.example.org:1", False),
+        ("tcp://10.0.0.1:1", False),
+    ],
+)
+def test_an_address_on_this_machine_is_known_as_such(address: str, local: bool) -> None:
+    assert runtime.is_local(address) == local
 
 
 def test_other_machines_are_asked_only_with_blenders_permission() -> None:

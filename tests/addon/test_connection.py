@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import queue
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from helpers.jobs import small_job
 from blender_addon import session as s
 from blender_addon._shared import client, errors, messages
 from blender_addon.connection import Connection
-from blender_addon.local_server import LocalServer
+from blender_addon.local_server import LocalServer, server_command
 
 PATIENCE_S = 120.0
 
@@ -33,10 +32,8 @@ def until(connection: Connection, kind: type) -> tuple[Any, list[Any]]:
     """The next event of a `kind`, and those before it."""
     deadline, before = time.monotonic() + PATIENCE_S, []
     while True:
-        try:
-            event = connection.events.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise AssertionError(f"{kind.__name__} never came, only {before}") from None
+        event = connection.next_event(max(0.01, deadline - time.monotonic()))
+        assert event is not None, f"{kind.__name__} never came, only {before}"
         if isinstance(event, kind):
             return event, before
         before.append(event)
@@ -93,8 +90,8 @@ def test_a_job_is_reported_from_its_acceptance_to_its_contact_sheet(
     assert accepted.job_id == "whole"
     finished, before = until(connection, s.Finished)
     assert (finished.job_id, finished.result.outcome) == ("whole", "finished")
-    assert finished.sheet is not None
-    assert finished.sheet.startswith(b"\x89PNG")
+    drawn, _ = until(connection, s.SheetDrawn)
+    assert (drawn.job_id, drawn.sheet[:4]) == ("whole", b"\x89PNG")
     assert {messages.Progress, s.PreviewReady} <= {type(event) for event in before}
     preview = connection.take_preview()
     assert preview is not None
@@ -149,3 +146,19 @@ def test_a_job_that_no_server_knows_has_failed(connection: Connection, server_ad
     connection.do(s.Watch("never heard of"))
     failed, _ = until(connection, s.Failed)
     assert "never heard of" in failed.problem
+
+
+def test_what_an_earlier_server_still_had_to_tell_is_dropped(connection: Connection, server_address: str) -> None:
+    connection.do(s.Connect(server_address, start=False))
+    until(connection, messages.Models)
+    connection.do(s.Submit(small_job("earlier", steps=100_000, preview_every_s=0.01)))
+    until(connection, s.PreviewReady)
+    connection.do(s.Disconnect())
+    assert connection.next_event() is None
+    with client.Client(server_address) as other:
+        other.cancel("earlier")
+
+
+def test_a_command_that_cannot_be_read_is_said_to_be_so() -> None:
+    with pytest.raises(errors.ServerUnreachable, match="cannot be read"):
+        server_command("'/opt/my venv/assistive-server")

@@ -12,6 +12,8 @@ import pytest
 
 from blender_addon import apply, png, properties, results
 from blender_addon._shared import scene
+from blender_addon.collect.mesh import corner_uvs
+from blender_addon.collect.unwrap import UV_MAP, add_uv_map
 from blender_addon.operators import results as operators
 
 RANDOM = np.random.default_rng(5)
@@ -51,7 +53,7 @@ def box(name: str = "Box") -> Any:
     return obj
 
 
-def add(obj: Any, texture: scene.Texture | None = None, job_id: str = "job-1") -> Any:
+def add(obj: Any, texture: scene.Texture | None = None, job_id: str = "job-1", uv_map: str = "UVMap") -> Any:
     texture = texture or scene.UvTexture(image=TEXTURE)
     is_image = isinstance(texture, scene.UvTexture)
     kept = results.Kept(
@@ -60,9 +62,9 @@ def add(obj: Any, texture: scene.Texture | None = None, job_id: str = "job-1") -
         created="2025-03-01T22:30:00+00:00",
         object_name=obj.name,
         kind="UV" if is_image else "VERTEX",
-        texture=texture,
+        vertices=len(texture.colors) if isinstance(texture, scene.VertexTexture) else 0,
         png=PNG if is_image else png.encode(np.pad(COLORS, ((0, 1), (0, 0))).reshape(3, 3, 3)[::-1]),
-        uv_map="UVMap",
+        uv_map=uv_map,
         report=REPORT,
         thumbnail=THUMBNAIL,
         sheet=PNG,
@@ -155,6 +157,16 @@ def test_a_removed_uv_map_is_named() -> None:
     add(obj)
     obj.data.uv_layers.remove(obj.data.uv_layers["UVMap"])
     assert reason("apply_result") == f"The UV map 'UVMap' of this result is not on {obj.data.name!r}"
+
+
+def test_a_uv_map_made_for_jobs_that_an_undo_has_taken_away_is_made_again_the_same() -> None:
+    obj = box()
+    add_uv_map(bpy.context, obj)
+    before = corner_uvs(obj.data, UV_MAP)
+    add(obj, uv_map=UV_MAP)
+    obj.data.uv_layers.remove(obj.data.uv_layers[UV_MAP])
+    assert bpy.ops.assistive.apply_result() == {"FINISHED"}
+    assert np.array_equal(corner_uvs(obj.data, UV_MAP), before)
 
 
 def test_in_edit_mode_neither_apply_nor_restore_touch_the_object() -> None:

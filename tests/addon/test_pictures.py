@@ -16,7 +16,7 @@ def preview(texture: scene.Texture) -> messages.Preview:
 
 def test_every_colour_survives_its_packing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)
-    texels = prepare(preview(scene.UvTexture(image))).texels
+    texels = prepare(preview(scene.UvTexture(image)), None).texels
     assert texels is not None
     assert texels.dtype == np.float32
     packed = texels.astype(np.int64)
@@ -27,7 +27,7 @@ def test_a_texture_that_is_too_large_to_show_is_thinned_out(monkeypatch: pytest.
     monkeypatch.setattr(pictures, "LARGEST", 64)
     image = np.zeros((160, 65, 3), np.uint8)
     image[3, 6] = (1, 2, 3)
-    texels = prepare(preview(scene.UvTexture(image))).texels
+    texels = prepare(preview(scene.UvTexture(image)), None).texels
     assert texels is not None
     assert texels.shape == (54, 22)
     assert texels[1, 2] == 1 + 2 * 256 + 3 * 65536
@@ -35,10 +35,10 @@ def test_a_texture_that_is_too_large_to_show_is_thinned_out(monkeypatch: pytest.
 
 def test_vertex_colours_are_shares() -> None:
     colors = np.array([[0, 128, 255]], np.uint8)
-    shown = prepare(preview(scene.VertexTexture(colors)))
+    shown = prepare(preview(scene.VertexTexture(colors)), np.array([[0, 0, 0]]))
     assert shown.texels is None
     assert shown.colors is not None
-    assert np.allclose(shown.colors, [[0, 128 / 255, 1]])
+    assert np.allclose(shown.colors, [[[0, 128 / 255, 1]] * 3])
 
 
 def test_a_panel_picture_stands_upright() -> None:

@@ -69,7 +69,7 @@ RESULT = m.Result(
 )
 CONNECTED = s.Connected(ADDRESS, WELCOME, local=False)
 STARTED_HERE = s.Connected("tcp://127.0.0.1:40000", WELCOME, local=True)
-ASKED = s.RunAsked(TICKET, JOB, ADDRESS)
+ASKED = s.RunAsked(TICKET, JOB, ADDRESS, start=True)
 EVENTS: list[Any] = [
     s.ConnectAsked(ADDRESS, start=True),
     s.ConnectAsked("tcp://elsewhere:1", start=False),
@@ -89,8 +89,9 @@ EVENTS: list[Any] = [
     s.Heard(WELCOME),
     s.PreviewReady("job"),
     s.PreviewReady("other"),
-    s.Finished("job", RESULT, None),
-    s.Finished("other", RESULT, None),
+    s.Finished("job", RESULT),
+    s.Finished("other", RESULT),
+    s.SheetDrawn("job", b"PNG"),
     s.Failed("job", "NaN."),
     s.Failed("other", "NaN."),
     m.Targets(("tench",)),
@@ -119,25 +120,29 @@ def test_start_without_a_server_starts_one_and_hands_the_job_in_once_it_answers(
     assert state.run is not None
     assert state.run.status == "waiting"
     state, effects = after(s.Starting(), STARTED_HERE, state=state)
-    assert effects == [s.Submit(JOB)]
+    assert kinds(effects) == ["Remember", "Submit"]
     assert state.run is not None
     assert (state.run.status, state.run.ticket.address) == ("sending", STARTED_HERE.address)
 
 
 def test_start_with_a_server_hands_the_job_in_at_once() -> None:
     _, effects = after(CONNECTED, ASKED)
-    assert effects == [s.Submit(JOB)]
+    assert effects == [s.Remember(AT_SERVER, durable=True), s.Submit(JOB)]
+
+
+def test_no_server_is_started_for_an_address_elsewhere() -> None:
+    _, effects = after(s.RunAsked(TICKET, JOB, "tcp://elsewhere:1", start=False))
+    assert effects == [s.Connect("tcp://elsewhere:1", start=False)]
 
 
 def test_a_second_job_is_refused_while_one_runs() -> None:
     _, effects = after(CONNECTED, ASKED, ASKED)
-    assert kinds(effects) == ["Submit", "Report"]
+    assert kinds(effects) == ["Remember", "Submit", "Report"]
 
 
-def test_a_job_is_noted_down_once_the_server_has_it_and_its_scene_is_let_go() -> None:
+def test_a_job_is_noted_down_before_the_server_has_it_and_its_scene_is_let_go_after() -> None:
     state, effects = after(CONNECTED, ASKED, accepted("queued", 2), accepted())
-    assert kinds(effects) == ["Submit", "Remember"]
-    assert effects[1] == s.Remember(AT_SERVER, durable=True)
+    assert kinds(effects) == ["Remember", "Submit"]
     assert state.run is not None
     assert (state.run.job, state.run.status) == (None, "running")
 
@@ -165,15 +170,45 @@ def test_a_long_curve_is_thinned_out_but_keeps_its_ends() -> None:
 
 
 def test_cancel_asks_the_server_and_the_best_so_far_is_kept() -> None:
-    state, effects = after(CONNECTED, ASKED, accepted(), s.CancelAsked(), progress(3), s.Finished("job", RESULT, b"x"))
-    assert kinds(effects) == ["Submit", "Remember", "Cancel", "KeepResult", "HidePreview"]
+    state, effects = after(CONNECTED, ASKED, accepted(), s.CancelAsked(), progress(3), s.Finished("job", RESULT))
+    assert kinds(effects) == ["Remember", "Submit", "Cancel", "KeepResult", "HidePreview"]
     assert state.run is None
 
 
 def test_cancel_before_the_server_answers_leaves_nothing_behind() -> None:
     state, effects = after(ASKED, s.CancelAsked(), CONNECTED)
     assert state.run is None
-    assert kinds(effects) == ["Connect"]
+    assert kinds(effects) == ["Connect", "HidePreview"]
+
+
+def test_a_cancel_that_was_lost_is_repeated_and_the_job_not_handed_in_again() -> None:
+    state, _ = after(CONNECTED, ASKED, s.CancelAsked(), s.Silent())
+    state, effects = after(s.Heard(WELCOME), state=state)
+    assert effects == [s.Watch("job"), s.Cancel("job")]
+    assert state.run is not None
+    assert state.run.status == "cancelling"
+
+
+def test_a_fetch_that_is_cancelled_is_offered_again() -> None:
+    state, _ = after(s.FileOpened("/a.blend", (AT_SERVER,)), s.FetchAsked(AT_SERVER), s.CancelAsked())
+    assert state.offers == (AT_SERVER,)
+
+
+def test_a_job_that_was_dropped_before_it_began_is_spoken_of() -> None:
+    _, effects = after(ASKED, s.FileOpened("/b.blend", ()))
+    assert kinds(effects)[-1] == "Report"
+
+
+def test_a_server_elsewhere_that_is_lost_keeps_its_job() -> None:
+    state, effects = after(CONNECTED, ASKED, accepted(), s.Lost("It speaks another protocol now."))
+    assert state.run is None
+    assert [ticket.job_id for ticket in state.offers] == ["job"]
+    assert "Forget" not in kinds(effects)
+
+
+def test_a_contact_sheet_is_kept_whenever_it_comes() -> None:
+    _, effects = after(s.SheetDrawn("job", b"PNG"))
+    assert effects == [s.KeepSheet("job", b"PNG")]
 
 
 def test_the_last_preview_of_a_job_that_fails_is_kept() -> None:
@@ -196,7 +231,7 @@ def test_a_server_that_comes_back_is_asked_for_the_job_again() -> None:
     assert state.server.status == "silent"
     state, effects = after(s.Heard(WELCOME), state=state)
     assert state.server.status == "on"
-    assert effects == [s.Watch("job")]
+    assert effects[-1] == s.Watch("job")
 
 
 def test_another_file_leaves_the_job_at_the_server_and_its_own_file_offers_it() -> None:
@@ -207,9 +242,9 @@ def test_another_file_leaves_the_job_at_the_server_and_its_own_file_offers_it() 
     state, _ = after(s.FileOpened("/a.blend", (AT_SERVER,)), state=state)
     assert state.offers == (AT_SERVER,)
     state, effects = after(s.FetchAsked(AT_SERVER), state=state)
-    assert effects == [s.Watch("job")]
+    assert effects[-1] == s.Watch("job")
     assert state.offers == ()
-    _, effects = after(accepted("done"), s.Finished("job", RESULT, None), state=state)
+    _, effects = after(accepted("done"), s.Finished("job", RESULT), state=state)
     assert "KeepResult" in kinds(effects)
 
 
@@ -217,14 +252,15 @@ def test_the_same_file_opened_again_keeps_its_job() -> None:
     state, effects = after(CONNECTED, ASKED, accepted(), s.FileOpened("/a.blend", (AT_SERVER,)))
     assert state.run is not None
     assert state.offers == ()
-    assert "HidePreview" not in kinds(effects)
+    assert kinds(effects)[-1] == "HidePreview"
 
 
 def test_a_job_follows_its_file_to_a_new_name() -> None:
-    state, effects = after(CONNECTED, ASKED, accepted(), s.FileSaved("/c.blend"))
+    left = msgspec.structs.replace(AT_SERVER, job_id="left")
+    state, _ = after(s.FileOpened("/a.blend", (left,)), CONNECTED, ASKED, accepted(), s.FileSaved("/c.blend"))
     assert state.run is not None
     assert state.run.ticket.file == "/c.blend"
-    assert effects[-1] == s.Remember(msgspec.structs.replace(AT_SERVER, file="/c.blend"), durable=True)
+    assert [ticket.file for ticket in state.offers] == ["/c.blend"]
 
 
 def test_fetching_from_a_server_that_is_down_offers_the_job_again() -> None:

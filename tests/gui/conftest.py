@@ -37,17 +37,19 @@ bpy.ops.wm.save_userpref()
 
 @pytest.fixture(scope="session")
 def blender(tmp_path_factory: pytest.TempPathFactory) -> Blender:
-    """A Blender, in which the extension was installed as a user would: ASSISTIVE_ZIP, or packed anew.
-
-    Skips where there is no Blender, or nothing to show and read its window.
-    """
+    """A Blender with the extension in it. Skips where there is none, or nothing to show and read its window."""
     if not os.environ.get(ASKED):
         pytest.skip("opens a window, which only `make gui-test` does")
+    return prepared(tmp_path_factory.mktemp("blender"))
+
+
+def prepared(folder: Path) -> Blender:
+    """A Blender, in which the extension was installed as a user would: ASSISTIVE_ZIP, or packed anew into `folder`."""
     for program in ("Xvfb", "tesseract", "setpriv"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}; tests/gui/make_chroot.py installs it")
-    found = _found_blender(tmp_path_factory.mktemp("resources"))
-    packed = os.environ.get("ASSISTIVE_ZIP") or build_extension(tmp_path_factory.mktemp("extension"), found.python())
+    found = _found_blender(folder / "resources")
+    packed = os.environ.get("ASSISTIVE_ZIP") or build_extension(folder, found.python())
     found.run("--command", "extension", "install-file", "-r", "user_default", "-e", str(packed))
     found.run("--background", "--python-exit-code", "1", "--python-expr", PREFERENCES)
     return found
@@ -99,8 +101,9 @@ def window(launch: Launch) -> Iterator[Window]:
 
 
 @pytest.fixture(scope="session")
-def server(blender: Blender) -> Iterator[str]:
-    """HOST:PORT of a compute server on this machine. After `blender`, so that nothing starts where that skips."""
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """HOST:PORT of a compute server on this machine. Skips like `blender`."""
+    request.getfixturevalue("blender")
     with LocalServer(device="cpu", command=[sys.executable, "-m", "compute_server.cli"]) as started:
         yield started.address.removeprefix("tcp://")
 

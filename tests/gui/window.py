@@ -155,7 +155,7 @@ class Window:
 
     def words(self, box: Box = EVERYTHING, *, sideways: bool = False) -> list[Word]:
         """All that can be read there now."""
-        return read(self.picture(), box, sideways=sideways)
+        return read(_legible(self.picture()), box, sideways=sideways)
 
     def shows(self, text: str, box: Box = EVERYTHING, *, sideways: bool = False) -> bool:
         """Whether the text can be read there now."""
@@ -187,7 +187,7 @@ class Window:
             part = picture.crop((box.left, box.top, box.right, box.bottom)).tobytes()
             if part != seen:
                 seen = part
-                yield read(picture, box, sideways=sideways)
+                yield read(_legible(picture), box, sideways=sideways)
 
     # Hand and eye
 
@@ -305,6 +305,11 @@ def _of_region(what: str, kind: str, area: str = "VIEW_3D") -> str:
     """The expression `what` about the first region `r` of that type, for Blender."""
     areas = f"a in bpy.context.window.screen.areas if a.type == {area!r}"
     return f"next({what} for {areas} for r in a.regions if r.type == {kind!r})"
+
+
+def _legible(picture: Image.Image) -> Image.Image:
+    """In shades of grey in which Blender's red texts stand out from dark, and white ones from blue."""
+    return picture.convert("RGB").convert("L", (0.5, 0.4, 0.1, 0.0))
 
 
 def _quoted(words: Sequence[Word]) -> str:
