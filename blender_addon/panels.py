@@ -285,10 +285,9 @@ class ASSISTIVE_UL_results(bpy.types.UIList):  # type: ignore[misc]  # noqa: N80
     def draw_item(  # Blender counts the arguments
         self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
     ) -> None:
-        """Thumbnail, target, date, and how far it went."""
-        row = layout.row()
+        """Thumbnail, target, and how far it went."""
+        row = layout.split(factor=0.6)
         row.label(text=item.target, icon_value=results.icon(item))
-        row.label(text=results.local_time(item.created))
         figures = results.figures(item)
         row.label(text=f"{figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else "interrupted")
 
@@ -330,9 +329,9 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         column = row.column(align=True)
         for figures in results.figures(item):
             column.label(text=figures.model if figures.trained else f"{figures.model} (held out)")
-            text = f"{figures.before_mean:.2f} → {figures.after_mean:.2f} · {figures.after_top1:.0%} recognised"
-            column.label(text=text, icon="BLANK1")
+            column.label(text=f"{figures.before_mean:.2f} → {figures.after_mean:.2f}, top-1 {figures.after_top1:.0%}")
         there = item.object is not None and item.object.users_scene
+        column.label(text=results.local_time(item.created))
         column.label(text=item.object.name if there else f"{item.object_name} (deleted)")
 
     def _draw_compare(self, column: Any, item: Any) -> None:
