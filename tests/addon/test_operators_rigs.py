@@ -281,7 +281,11 @@ def test_rigs_are_made_in_object_mode_only(name: str) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_an_object_that_is_out_of_the_view_layer_is_named(context: Any, cube: Any, name: str) -> None:
     context.scene.assistive.object = cube
+    aside = bpy.data.collections.new("Aside")
+    context.scene.collection.children.link(aside)
+    aside.objects.link(cube)
     context.scene.collection.objects.unlink(cube)
+    context.view_layer.layer_collection.children["Aside"].exclude = True
     with pytest.raises(RuntimeError, match="'Cube' is not in the view layer"):
         getattr(bpy.ops.assistive, name)()
 
