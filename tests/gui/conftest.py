@@ -19,6 +19,8 @@ from .window import Window, opened
 
 #: Set by `make gui-test`: a window is not for every run of the tests.
 ASKED = "ASSISTIVE_GUI"
+#: How many steps the job makes whose result is applied.
+STEPS_VARIABLE = "ASSISTIVE_GUI_STEPS"
 PICTURES = ROOT / "out" / "gui"
 EXTENSION = "bl_ext.user_default.assistive_signals"
 PREFERENCES = f"""

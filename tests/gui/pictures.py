@@ -1,6 +1,7 @@
 """Makes the pictures of the user guide out of the screenshots that the tests of the panel have left.
 
-`python -m tests.gui.pictures`, in the project's folder and after `make gui-test`, writes docs/pictures.
+`python -m tests.gui.pictures`, in the project's folder and after `ASSISTIVE_GUI_STEPS=200 make gui-test` (so that the
+result in the picture is worth something), writes docs/pictures.
 """
 
 from __future__ import annotations
