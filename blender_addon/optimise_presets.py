@@ -9,7 +9,8 @@ import bpy
 from bl_operators.presets import AddPresetBase
 
 SUBDIR = "assistive_signals"
-FOLDER = Path(__file__).parent / "presets"
+HOME = Path(__file__).parent
+"""Blender looks for presets in a folder `presets` in here."""
 VALUES = ("steps", "views", "samples", "held_out_views", "alpha", "bounded", "epsilon", "stepper", "objective",
           "stop_early", "stop_at")  # fmt: skip
 
@@ -41,11 +42,11 @@ def register() -> None:
     """Adds the menu, and the presets that come with the add-on."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.utils.register_preset_path(str(FOLDER))
+    bpy.utils.register_preset_path(str(HOME))
 
 
 def unregister() -> None:
     """Takes them away."""
-    bpy.utils.unregister_preset_path(str(FOLDER))
+    bpy.utils.unregister_preset_path(str(HOME))
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -52,14 +52,17 @@ def _is_mesh(_self: Any, obj: Any) -> bool:
 
 
 def _search_target(_self: Any, _context: Any, typed: str) -> list[str]:
-    """Sets and labels that contain what was typed; labels are known once a server is."""
+    """What was typed, then sets and labels that contain it, or are most like it; labels are known once a server is.
+
+    Return takes the first: nobody who types "cup" is to get "cups".
+    """
     from . import runtime
 
-    labels = runtime.state().server.labels
-    if not typed.strip():
+    labels, word = runtime.state().server.labels, typed.strip()
+    if not word:
         return [*targets.SETS, *labels]
-    found = [name for name in (*targets.SETS, *labels) if typed.strip().lower() in name.lower()]
-    return (found or targets.nearest(typed, labels))[:LARGEST_SUGGESTION]
+    found = [name for name in (*targets.SETS, *labels) if word.lower() in name.lower()]
+    return list(dict.fromkeys([word, *(found or targets.nearest(word, labels))]))[:LARGEST_SUGGESTION]
 
 
 class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # noqa: N801

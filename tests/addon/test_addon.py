@@ -138,8 +138,8 @@ def test_presets_of_the_panel_are_those_of_the_command(addon: Any, name: str) ->
 
     chosen = bpy.context.scene.assistive
     chosen.target, chosen.steps, chosen.bounded, chosen.stepper = "cars", 7, True, "adam"
-    path = optimise_presets.FOLDER / optimise_presets.SUBDIR / f"{name}.py"
-    bpy.ops.script.execute_preset(filepath=str(path), menu_idname="ASSISTIVE_MT_presets")
+    (found,) = bpy.utils.preset_paths(optimise_presets.SUBDIR)  # where the menu looks for them
+    bpy.ops.script.execute_preset(filepath=str(Path(found) / f"{name}.py"), menu_idname="ASSISTIVE_MT_presets")
     made = request.settings_of(chosen, 1.0)
     wanted = presets.settings("cars", name.lower(), held_out_models=("efficientnet_lite1",))
     assert made == wanted

@@ -1,6 +1,6 @@
 """Makes the pictures of the user guide out of the screenshots that the tests of the panel have left.
 
-`python -m tests.gui.pictures`, in the project's folder and after `ASSISTIVE_GUI_STEPS=200 make gui-test` (so that the
+`python -m tests.gui.pictures`, in the project's folder and after `ASSISTIVE_GUI_STEPS=120 make gui-test` (so that the
 result in the picture is worth something), writes docs/pictures.
 """
 

@@ -49,7 +49,7 @@ SHORT = {"steps": 4, "views": 2, "samples": "1", "held_out_views": 4, "size": "2
 LONG = {"steps": 150, "views": 4, "alpha": 0.03}
 #: A texture that can be seen to be one. For the pictures of the guide: one that is recognised.
 VISIBLE = {"steps": int(os.environ.get(STEPS_VARIABLE, "40")), "views": 4, "alpha": 0.03}
-JOB_S = 120.0
+JOB_S = 240.0
 #: A small picture, for ever. Not every Blender can denoise.
 ENDLESS_RENDER = """
 bpy.context.preferences.view.render_display_type = "NONE"
@@ -303,8 +303,8 @@ def test_a_job_is_seen_on_its_object_and_cancelling_leaves_everything_as_it_was(
     wait_for_change(window, before)
     for text in ("Worst view", "Confidence", "Cancel"):
         window.wait_for_text(text, panel)
-    step = window.value(f"{RUN}.step")
-    window.wait_for(f"{RUN}.step > {step + 20}")
+    window.wait_for(f"{RUN}.step > {VISIBLE['steps'] // 2}", JOB_S)
+    hover(window)
     window.screenshot("running")
     window.choose("Add", "Mesh")
     window.wait_for_text("Monkey")
