@@ -32,10 +32,11 @@ addon: .venv/installed
 # The panel in a real window: Debian's Blender in a chroot, under Xvfb. SUITE=sid takes a newer one, BLENDER=/path any
 # other. Screenshots go to out/gui.
 SUITE ?= trixie
+GUI_TESTS ?= tests/gui
 GUI := ASSISTIVE_GUI=1 GUI_CHROOT=.gui/$(SUITE)
 gui-test: .venv/installed
 	$(if $(BLENDER),,$(BIN)/python tests/gui/make_chroot.py --suite $(SUITE) --or-skip)
-	$(GUI) $(BIN)/python -m pytest tests/gui
+	$(GUI) $(BIN)/python -m pytest $(GUI_TESTS)
 
 # The add-on in each Blender that it supports: docs/matrix.md.
 matrix: .venv/installed
