@@ -180,6 +180,11 @@ class LocalServer:
                     start_new_session=True,  # Ctrl-C is for us alone, we pass it on as a request
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
                 )
+            except FileNotFoundError as error:
+                raise errors.ServerUnreachable(
+                    f"The compute server cannot be started: there is no program {command[0]!r}.",
+                    hint="Correct its command.",
+                ) from error
             except OSError as error:
                 raise errors.ServerUnreachable(
                     f"The compute server cannot be started: {error}.", hint=f"The command was {shlex.join(command)}."

@@ -61,7 +61,7 @@ class ASSISTIVE_PT_object(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noq
 
 def _active_name(context: Any) -> str:
     obj = chosen_object(context)
-    return obj.name if obj is not None else "Select a mesh object"
+    return obj.name if obj is not None else "Choose a mesh"
 
 
 class ASSISTIVE_PT_mask(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
@@ -142,8 +142,8 @@ class ASSISTIVE_UL_classifiers(bpy.types.UIList):  # type: ignore[misc]  # noqa:
         self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
     ) -> None:
         """Name and role."""
-        row = layout.row()
-        row.label(text=item.name, icon="NETWORK_DRIVE")
+        row = layout.split(factor=0.65)
+        row.label(text=item.name)
         row.prop(item, "role", text="", emboss=False)
 
 
@@ -223,6 +223,8 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
             row = layout.row()
             row.operator("assistive.cancel", icon="CANCEL")
             self._draw_pictures(layout, context)
+        if state.run is None and runtime.current().has_work():
+            layout.label(text="The result is added once Blender is free", icon="TIME")
         if message is not None:
             alert = message.level == "ERROR"
             _sentence(layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
@@ -276,6 +278,8 @@ def status_text(state: session.State) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 

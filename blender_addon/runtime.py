@@ -33,6 +33,12 @@ BUDGET_S = 0.003
 BUSY_S, IDLE_S = 0.1, 0.5
 CURVE_EVERY_S = 0.5
 
+ENDS = {
+    "finished": "Assistive texture ready.",
+    "cancelled": "Cancelled; the best so far is kept.",
+    "interrupted": "Interrupted; the last preview is kept.",
+}
+
 Work = Callable[[], None]
 
 
@@ -145,7 +151,7 @@ class Runtime:
         run, now = self.state.run, time.monotonic()
         if run is not None and run.curve.steps and now - self._curve_drawn > CURVE_EVERY_S:
             self._curve_drawn = now
-            icons.show("curve", curve_picture(run.curve.steps, run.curve.mean, run.curve.low, run.steps))
+            icons.show("curve", curve_picture(run.curve.steps, run.curve.mean, run.curve.low, run.step))
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -275,7 +281,7 @@ class Runtime:
         push_undo(f"Assistive {kept.target}")
         figures = results.figures_of(kept.report)
         said = f"{kept.target}: {figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else kept.target
-        self._report(session.Report("INFO", f"Assistive texture ready. {said}"))
+        self._report(session.Report("INFO", f"{ENDS.get(str(kept.report.get('outcome')), ENDS['finished'])} {said}"))
 
     def _report(self, effect: session.Report) -> None:
         self.message = effect

@@ -211,12 +211,12 @@ class ASSISTIVE_OT_add_classifier(bpy.types.Operator):  # type: ignore[misc]  # 
 
     def execute(self, context: Any) -> set[str]:
         """Adds it. What has been the default until now is listed first, so that adding takes nothing away."""
-        chosen = context.scene.assistive
+        chosen, asked = context.scene.assistive, self.name  # a place in a list that is about to change
         if not chosen.classifiers:
             for name, role in ((request.DEFAULT_TRAINED[0], "TRAIN"), (request.DEFAULT_HELD_OUT[0], "HELD_OUT")):
                 _add_classifier(chosen, name, role)
-        if self.name not in [item.name for item in chosen.classifiers]:
-            _add_classifier(chosen, self.name, "TRAIN")
+        if asked not in [item.name for item in chosen.classifiers]:
+            _add_classifier(chosen, asked, "TRAIN")
         return {"FINISHED"}
 
 

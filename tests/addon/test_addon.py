@@ -360,6 +360,21 @@ def test_start_is_grey_without_target_or_object(ready: Any) -> None:
     assert not bpy.ops.assistive.start.poll()
 
 
+def test_the_classifier_that_was_asked_for_is_added_to_the_default_ones(addon: Any) -> None:
+    del addon
+    chosen = bpy.context.scene.assistive
+    runtime.current().state = session.State(
+        server=session.Server(
+            models=tuple(
+                messages.ModelInfo(name=name, size=224, available=True, license="", source="", weights="")
+                for name in ("efficientnet_lite0", "efficientnet_lite1", "resnet18", "resnet34", "resnet50")
+            )
+        )
+    )
+    assert bpy.ops.assistive.add_classifier(name="resnet18") == {"FINISHED"}
+    assert [item.name for item in chosen.classifiers] == ["efficientnet_lite0", "efficientnet_lite1", "resnet18"]
+
+
 def test_a_misspelt_target_is_refused_with_the_nearest_labels(ready: Any) -> None:
     ready.target = "golf bal"
     with pytest.raises(RuntimeError, match="golf ball"):

@@ -115,7 +115,7 @@ def test_no_log_is_left_behind() -> None:
 def test_a_command_that_does_not_exist_is_named() -> None:
     with pytest.raises(errors.ServerUnreachable, match="cannot be started") as caught:
         LocalServer(command=["/nowhere/assistive-server"]).__enter__()
-    assert "/nowhere/assistive-server" in caught.value.hint
+    assert "/nowhere/assistive-server" in caught.value.message
 
 
 def test_the_environment_variable_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
