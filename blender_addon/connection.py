@@ -46,7 +46,6 @@ class _Opening:
 
     until: float
     start: bool
-    asked: str
 
 
 Purpose = Literal["hello", "job", "cancel", "names", "sheet"]
@@ -149,7 +148,7 @@ class Connection:
     def _open(self, address: str, patience_s: float, *, start: bool) -> None:
         self._client = client.Client(address)
         self._heard = self._beat = time.monotonic()
-        self._opening = _Opening(time.monotonic() + patience_s, start, address)
+        self._opening = _Opening(time.monotonic() + patience_s, start)
         self._send(messages.Hello(version.VERSION), "hello")
 
     def _disconnect(self, _command: session.Disconnect) -> None:

@@ -41,6 +41,13 @@ def why_not_usable(context: Any) -> str | None:
     return None
 
 
+def allowed(cls: Any, reason: str | None) -> bool:
+    """What an operator's `poll` gives: True without a `reason` against it, else False, and Blender shows the reason."""
+    if reason is not None:
+        cls.poll_message_set(reason)
+    return reason is None
+
+
 def reported(execute: Execute) -> Execute:
     """An operator's `execute` that reports errors a user may see, and is cancelled then."""
 

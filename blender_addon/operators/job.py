@@ -13,7 +13,7 @@ import bpy
 
 from .. import collect, preferences, request, runtime, session
 from .._shared import errors
-from .common import reported, usable_object, why_not_usable
+from .common import allowed, reported, usable_object, why_not_usable
 
 SCRIPT_TICK_S = 0.05
 SCRIPT_SILENCE_S = 60.0
@@ -29,12 +29,6 @@ def why_not_startable(context: Any) -> str | None:
     return why_not_usable(context)
 
 
-def _refuse(cls: Any, reason: str | None) -> bool:
-    if reason is not None:
-        cls.poll_message_set(reason)
-    return reason is None
-
-
 class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
     """Optimise the texture of the object. Where no server runs yet, one is started on this machine"""
 
@@ -44,7 +38,7 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
     @classmethod
     def poll(cls, context: Any) -> bool:
         """With an object, a target, and no other job."""
-        return _refuse(cls, why_not_startable(context))
+        return allowed(cls, why_not_startable(context))
 
     def execute(self, context: Any) -> set[str]:
         """Hands the job in and waits until it has ended: for scripts."""
@@ -128,8 +122,8 @@ class ASSISTIVE_OT_cancel(bpy.types.Operator):  # type: ignore[misc]  # noqa: N8
         """While there is a job."""
         run = runtime.state().run
         if run is None:
-            return _refuse(cls, "No job is running.")
-        return _refuse(cls, "It is ending already." if run.status == "cancelling" else None)
+            return allowed(cls, "No job is running.")
+        return allowed(cls, "It is ending already." if run.status == "cancelling" else None)
 
     def execute(self, _context: Any) -> set[str]:
         """Asks for the end."""
@@ -152,7 +146,7 @@ class ASSISTIVE_OT_fetch(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
     @classmethod
     def poll(cls, _context: Any) -> bool:
         """While there is no job."""
-        return _refuse(cls, "A job is running; cancel it first." if runtime.state().run is not None else None)
+        return allowed(cls, "A job is running; cancel it first." if runtime.state().run is not None else None)
 
     @reported
     def execute(self, _context: Any) -> set[str]:
@@ -238,7 +232,7 @@ class ASSISTIVE_OT_remove_classifier(bpy.types.Operator):  # type: ignore[misc] 
         """With one chosen."""
         chosen = context.scene.assistive
         there = 0 <= chosen.classifier_index < len(chosen.classifiers)
-        return _refuse(cls, None if there else "No classifier is listed.")
+        return allowed(cls, None if there else "No classifier is listed.")
 
     def execute(self, context: Any) -> set[str]:
         """Removes it."""

@@ -9,7 +9,7 @@ import bmesh
 import bpy
 
 from .._shared import errors
-from .common import reported, usable_object, why_not_usable
+from .common import allowed, reported, usable_object, why_not_usable
 
 MASK = "Assistive Mask"
 
@@ -21,9 +21,7 @@ class _MaskOperator:
     def poll(cls, context: Any) -> bool:
         """For a mesh object whose mesh is of this file."""
         reason = why_not_usable(context) or cls.why_not(context, usable_object(context))
-        if reason is not None:
-            cls.poll_message_set(reason)  # type: ignore[attr-defined]
-        return reason is None
+        return allowed(cls, reason)
 
     @classmethod
     def why_not(cls, _context: Any, obj: Any) -> str | None:

@@ -16,7 +16,7 @@ from bpy_extras.io_utils import ExportHelper
 from .. import apply, report_page, results
 from .._shared import errors
 from ..collect.unwrap import UV_MAP, add_uv_map
-from .common import reported
+from .common import allowed, reported
 
 NO_RESULT = "There is no result yet"
 AUTHOR = "Assistive Signals for Blender"
@@ -104,12 +104,6 @@ def why_no_result(context: Any) -> str | None:
     return NO_RESULT if chosen_result(context) is None else None
 
 
-def _poll(cls: Any, reason: str | None) -> bool:
-    if reason is not None:
-        cls.poll_message_set(reason)
-    return reason is None
-
-
 # --- on the object ----------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +117,7 @@ class ASSISTIVE_OT_apply_result(bpy.types.Operator):  # type: ignore[misc]  # no
     @classmethod
     def poll(cls, context: Any) -> bool:
         """Where the result fits an object that can be changed."""
-        return _poll(cls, why_not_applicable(context))
+        return allowed(cls, why_not_applicable(context))
 
     @reported
     def execute(self, context: Any) -> set[str]:
@@ -149,7 +143,7 @@ class ASSISTIVE_OT_restore_original(bpy.types.Operator):  # type: ignore[misc]  
     @classmethod
     def poll(cls, context: Any) -> bool:
         """Where a result is applied."""
-        return _poll(cls, why_not_restorable(context))
+        return allowed(cls, why_not_restorable(context))
 
     @reported
     def execute(self, context: Any) -> set[str]:
@@ -168,7 +162,7 @@ class ASSISTIVE_OT_mark_asset(bpy.types.Operator):  # type: ignore[misc]  # noqa
     @classmethod
     def poll(cls, context: Any) -> bool:
         """While the result is applied."""
-        return _poll(cls, why_no_asset(context))
+        return allowed(cls, why_no_asset(context))
 
     @reported
     def execute(self, context: Any) -> set[str]:
@@ -231,7 +225,7 @@ class ASSISTIVE_OT_export_texture(bpy.types.Operator, ExportHelper):  # type: ig
     @classmethod
     def poll(cls, context: Any) -> bool:
         """Where the result is an image."""
-        return _poll(cls, why_not_exportable(context))
+        return allowed(cls, why_not_exportable(context))
 
     def invoke(self, context: Any, event: Any) -> set[str]:
         """Asks where to, beside the .blend at first."""
@@ -261,7 +255,7 @@ class ASSISTIVE_OT_open_report(bpy.types.Operator):  # type: ignore[misc]  # noq
     @classmethod
     def poll(cls, context: Any) -> bool:
         """While there is a result."""
-        return _poll(cls, why_no_result(context))
+        return allowed(cls, why_no_result(context))
 
     @reported
     def execute(self, context: Any) -> set[str]:
@@ -311,7 +305,7 @@ class ASSISTIVE_OT_delete_result(bpy.types.Operator):  # type: ignore[misc]  # n
     @classmethod
     def poll(cls, context: Any) -> bool:
         """While there is a result."""
-        return _poll(cls, why_no_result(context))
+        return allowed(cls, why_no_result(context))
 
     def invoke(self, context: Any, event: Any) -> set[str]:
         """Asks first."""

@@ -14,7 +14,7 @@ from ..collect import bounding_sphere, rigs
 from ..collect.find import CAMERAS, LIGHTS
 from ..collect.lights import WORLD
 from ..collect.mesh import evaluated, read_mask, read_mesh
-from .common import reported, usable_object, why_not_usable
+from .common import allowed, reported, usable_object, why_not_usable
 
 DISPLAY_SIZE = 0.25
 """How large cameras are drawn, in radii of the object."""
@@ -29,9 +29,7 @@ class _RigOperator:
     def poll(cls, context: Any) -> bool:
         """In Object Mode, around a mesh object."""
         reason = "Only in Object Mode." if context.mode != "OBJECT" else why_not_usable(context)
-        if reason is not None:
-            cls.poll_message_set(reason)  # type: ignore[attr-defined]
-        return reason is None
+        return allowed(cls, reason)
 
 
 class ASSISTIVE_OT_create_camera_rig(_RigOperator, bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
