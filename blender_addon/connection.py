@@ -234,7 +234,11 @@ class Connection:
         elif isinstance(message, messages.Preview):
             self._preview = prepare(message, self.triangles)
             self._tell(session.PreviewReady(message.job_id))
-        elif message.result is not None:
+        elif isinstance(message, messages.Ended):
+            self._end(message)
+
+    def _end(self, message: messages.Ended) -> None:
+        if message.result is not None:
             self._finish(message.job_id, message.result)
         else:
             problem = str(errors.from_data(message.error)) if message.error else "The job ended without a result."

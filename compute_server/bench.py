@@ -23,7 +23,6 @@ from .bench_scene import bench_scene
 from .jobs import choose_device
 from .objectives import cross_entropy
 from .optimize import Problem, gradient, make_problem
-from .render.renderer import draw
 from .steppers import MomentumSign, project
 from .views import generators, random_views
 
@@ -82,7 +81,7 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     fixed = problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
     move, theta = MomentumSign(), problem.texture.start
     with torch.no_grad():
-        pictures = draw(problem.texture.pool(theta, problem.linear_original), fixed)
+        pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
 
     def classifier() -> None:
         seen = pictures.detach().requires_grad_()

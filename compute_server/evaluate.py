@@ -14,7 +14,7 @@ from shared.targets import Target
 
 from .classifiers import Classifier
 from .objectives import confidence, is_right, stats
-from .render.renderer import Renderer, draw
+from .render.renderer import Renderer
 
 #: Views are drawn and classified this many at a time, which bounds memory.
 CHUNK = 16
@@ -53,7 +53,7 @@ def evaluate(
             check()
             prepared = renderer.prepare(chunk, size, samples)
             for which, pool in enumerate(pools):
-                images = draw(pool, prepared)
+                images = renderer.draw(pool, prepared)
                 for index, classifier in enumerate(classifiers):
                     if classifier.spec.size == size:
                         found[which][index].append(judge(classifier, images, target))
@@ -77,7 +77,7 @@ def render(
 ) -> Tensor:
     """Display-encoded pictures ``[N, size, size, 3]`` of a pool, in chunks, on the CPU."""
     chunks = [
-        draw(pool, renderer.prepare(views[start : start + CHUNK], size, samples)).cpu()
+        renderer.draw(pool, renderer.prepare(views[start : start + CHUNK], size, samples)).cpu()
         for start in range(0, len(views), CHUNK)
     ]
     return torch.cat(chunks) if chunks else torch.zeros(0, size, size, 3)

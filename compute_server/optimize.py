@@ -28,7 +28,7 @@ from .evaluate import evaluate
 from .objectives import Objective, confidence, objective, total_variation
 from .render import rasterizer
 from .render.geometry import from_mesh
-from .render.renderer import Renderer, draw
+from .render.renderer import Renderer
 from .render.sampling import Transport
 from .steppers import project, stepper
 from .texture import TextureModel, texture_model
@@ -178,7 +178,7 @@ def gradient(problem: Problem, theta: Tensor, batch: Transport, step: int) -> tu
     """
     settings = problem.job.settings
     free = theta.detach().requires_grad_()
-    images = draw(problem.texture.pool(free, problem.linear_original), batch)
+    images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
     seen = images.detach().requires_grad_()
     began = time.perf_counter()
     loss, certainty = _classifier_loss(problem, seen, objective(settings.objective))

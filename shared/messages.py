@@ -26,6 +26,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lights and backgrounds around the rig in every step (EoT), "fixed" uses the rig's own cameras in turn with its light
     states. ``backgrounds`` "pictures" are those of the rig, the others are made up. ``stop_at`` ends the job early once
     held-out confidence of the trained models holds above it.
+
+    ``light`` "open" is direct light that nothing hides; "traced" the same with shadows of the object and its
+    surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces. With
+    ``blender_every`` above 0, every so many steps the classifiers see Blender's pictures instead of the server's
+    (:class:`Draw`), and gradients go the server's way (straight-through).
     """
 
     target: str
@@ -42,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
+    light: Literal["open", "traced", "baked"] = "open"
+    blender_every: Annotated[int, msgspec.Meta(ge=0)] = 0
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     stop_at: Fraction | None = None
@@ -78,14 +85,25 @@ class BeforeAfter(msgspec.Struct, frozen=True):
 class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What one classifier says, on training views and on views never used in training.
 
-    ``check_confidence`` has the confidence in each check view, after, in the order of ``Result.check_views``.
+    ``check_before`` and ``check_confidence`` have the confidence in the server's own picture of each check view, before
+    and after, in the order of ``Result.check_views``.
     """
 
     trained: bool
     train: BeforeAfter
     held_out: BeforeAfter
     held_out_views: int
+    check_before: tuple[float, ...] = ()
     check_confidence: tuple[float, ...] = ()
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One step at which Blender's pictures were seen: mean confidence (first trained classifier) in the server's own
+    pictures and in Blender's of the same views."""
+
+    step: int
+    server: float
+    blender: float
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +120,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
     ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
-    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size.
+    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
+    are the steps that Blender's pictures took part in.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -119,6 +138,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing
     versions: dict[str, str]
     device: str
+    exchanges: tuple[Exchange, ...] = ()
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -174,7 +194,15 @@ class DrawSheet(msgspec.Struct, frozen=True, tag=True):
     target: str
 
 
-Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet
+class Drawn(msgspec.Struct, frozen=True, tag=True):
+    """Blender's pictures of the views that a job has asked for (:class:`Draw`). Answered by `Accepted`."""
+
+    job_id: str
+    step: int
+    pictures: Pictures
+
+
+Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet | Drawn
 
 
 # --- replies and events ---------------------------------------------------------------------------------------------
@@ -283,6 +311,17 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error: ErrorData | None = None
 
 
+class Draw(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A running job wants to know how Blender renders `views` with `texture` on the object, as square pictures of
+    `size`; it waits for :class:`Drawn`. Any of those who watch the job may answer, the first one counts."""
+
+    job_id: str
+    step: int
+    views: tuple[View, ...]
+    texture: Texture
+    size: Positive
+
+
 Reply = Welcome | Models | Targets | Accepted | Classified | Sheet | Refused
-Event = Progress | Preview | Ended
+Event = Progress | Preview | Draw | Ended
 Message = Request | Reply | Event

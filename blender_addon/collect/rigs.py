@@ -206,7 +206,7 @@ def _set_lens(data: Any, projection: np.ndarray) -> None:
 
 def make_lights(context: Any, state: scene.LightState, collection: Any) -> list[bpy.types.Object]:
     """Blender lights for `state`, linked to `collection`, and a new world of its colour for the scene."""
-    objects = [make_light(light, f"{state.name} {number}", collection) for number, light in enumerate(state.lights)]
+    objects = [make_light(lamp, f"{state.name} {number}", collection) for number, lamp in enumerate(state.lamps)]
     context.scene.world = _make_world(state)
     context.view_layer.update()
     return objects
@@ -236,7 +236,7 @@ def _strength_and_color(power: scene.Vector) -> tuple[float, scene.Vector]:
 LIGHT_TYPES = {scene.PointLight: "POINT", scene.SunLight: "SUN", scene.SpotLight: "SPOT", scene.AreaLight: "AREA"}
 
 
-def make_light(light: scene.Light, name: str, collection: Any) -> bpy.types.Object:
+def make_light(light: scene.Lamp, name: str, collection: Any) -> bpy.types.Object:
     data = bpy.data.lights.new(name, LIGHT_TYPES[type(light)])
     data.energy, data.color = _strength_and_color(light.power)
     matrix = np.eye(4)

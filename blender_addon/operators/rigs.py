@@ -162,7 +162,7 @@ def _make_state(state: scene.LightState, rig: Any, center: scene.Vector, radius:
     """A collection inside `rig` with Blender lights for `state`, `gain` times as strong."""
     collection = bpy.data.collections.new(state.name)
     rig.children.link(collection)
-    for light in state.lights:
+    for light in state.lamps:
         made = rigs.make_light(light, state.name, collection)
         made.data.energy *= gain
         if isinstance(light, scene.SunLight):  # a sun shines from everywhere, but is looked for above the object

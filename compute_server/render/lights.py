@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.scene import AreaLight, Light, LightState, SpotLight, SunLight, Vector
+from shared.scene import AreaLight, Lamp, LightState, SpotLight, SunLight, Vector
 
 #: Gauss–Legendre nodes per axis of an area light: exact to a polynomial of degree 5 in each.
 AREA_NODES = 3
@@ -24,14 +24,14 @@ def irradiance(state: LightState, position: Tensor, normal: Tensor) -> Tensor:
     The uniform world of radiance L adds π·L: every point sees half of it unhindered.
     """
     world = math.pi * _vector(state.world, position)
-    if not state.lights:
+    if not state.lamps:
         return world.expand(position.shape)
-    incident = torch.stack([_incident(light, position, normal) for light in state.lights], dim=1)
-    power = torch.stack([_vector(light.power, position) for light in state.lights])
+    incident = torch.stack([_incident(lamp, position, normal) for lamp in state.lamps], dim=1)
+    power = torch.stack([_vector(lamp.power, position) for lamp in state.lamps])
     return torch.addmm(world, incident, power)
 
 
-def _incident(light: Light, position: Tensor, normal: Tensor) -> Tensor:
+def _incident(light: Lamp, position: Tensor, normal: Tensor) -> Tensor:
     """Irradiance for a power of one, [P]."""
     if isinstance(light, SunLight):
         return (normal @ -_unit(light.direction, position)).clamp_min_(0.0)

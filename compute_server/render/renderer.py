@@ -7,7 +7,7 @@ differentiable with respect to the texture's pool.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,13 @@ from .sampling import MipLayout, Transport, accumulate, uv_taps, vertex_taps
 
 @dataclass(frozen=True)
 class Renderer:
-    """Draws one object. ``layout`` is the mip layout of its UV texture, or None for vertex colours."""
+    """Draws one object. ``layout`` is the mip layout of its UV texture, or None for vertex colours; ``encode`` is the
+    view transform, from scene-linear to display-encoded colours of any shape ``[…, 3]``."""
 
     geometry: Geometry
     rasterizer: Rasterizer
     layout: MipLayout | None
+    encode: Callable[[Tensor], Tensor] = srgb_encode
 
     def prepare(self, views: Sequence[View], size: int, samples: int = 4) -> Transport:
         """All that `views` need but the texture: pictures of `size` × `size`, `samples` (a square number) per pixel."""
@@ -49,9 +51,9 @@ class Renderer:
         )
 
 
-def draw(pool: Tensor, transport: Transport) -> Tensor:
-    """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear texture pool ``[M, 3]``."""
-    return srgb_encode(accumulate(pool, transport))
+    def draw(self, pool: Tensor, transport: Transport) -> Tensor:
+        """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear pool ``[M, 3]``."""
+        return self.encode(accumulate(pool, transport))
 
 
 def _pixels(sample: Tensor, size: int, side: int) -> Tensor:

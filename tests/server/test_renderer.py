@@ -29,7 +29,7 @@ from torch import Tensor
 from compute_server.render.color import srgb_decode, srgb_encode
 from compute_server.render.geometry import clip_from_world, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
-from compute_server.render.renderer import Renderer, draw
+from compute_server.render.renderer import Renderer
 from compute_server.render.sampling import MipLayout, Transport, accumulate, build_pool
 from shared.scene import Camera, LightState, Mesh, PointLight, View
 
@@ -114,8 +114,9 @@ def test_a_white_furnace_before_white_shows_no_object_at_all() -> None:
 def test_the_background_shows_where_nothing_covers(level: int) -> None:
     away = camera((0, -5, 0), (0, -9, 0))
     layout = MipLayout.of(4, 4)
-    transport = _renderer(sphere(), layout).prepare([shot(away, sun(), level)], 16)
-    picture = draw(torch.rand(layout.starts[-1], 3), transport)
+    renderer = _renderer(sphere(), layout)
+    transport = renderer.prepare([shot(away, sun(), level)], 16)
+    picture = renderer.draw(torch.rand(layout.starts[-1], 3), transport)
     torch.testing.assert_close(picture, torch.full_like(picture, level / 255), rtol=0, atol=4e-7)
 
 
@@ -222,13 +223,13 @@ def test_texture_gradients_are_those_of_finite_differences(mips: bool) -> None:
     transport = _renderer(sphere(12, 6), layout).prepare(_gradient_views(), 12)
     assert _uses_coarse_levels(transport, layout) == mips
     theta = _texture(32, 32)
-    _check_gradient(lambda t: draw(build_pool(srgb_decode(t), layout), transport), theta)
+    _check_gradient(lambda t: srgb_encode(accumulate(build_pool(srgb_decode(t), layout), transport)), theta)
 
 
 def test_vertex_colour_gradients_are_those_of_finite_differences() -> None:
     body = sphere(12, 6)
     transport = _renderer(body, None).prepare(_gradient_views(), 12)
-    _check_gradient(lambda t: draw(srgb_decode(t), transport), _texture(len(body.positions)))
+    _check_gradient(lambda t: srgb_encode(accumulate(srgb_decode(t), transport)), _texture(len(body.positions)))
 
 
 @pytest.mark.parametrize("mips", [True, False], ids=["with mips", "without mips"])
@@ -239,7 +240,7 @@ def test_the_compiled_gradient_equals_the_one_in_float64(mips: bool) -> None:
     grads = []
     for dtype in (torch.float32, torch.float64):
         theta = _texture(32, 32).to(dtype).requires_grad_()
-        (draw(build_pool(srgb_decode(theta), layout), transport) * weight.to(dtype)).sum().backward()
+        (srgb_encode(accumulate(build_pool(srgb_decode(theta), layout), transport)) * weight.to(dtype)).sum().backward()
         assert theta.grad is not None
         grads.append(theta.grad.double())
     torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=256 * EPS * float(grads[1].abs().max()))
@@ -249,7 +250,7 @@ def test_a_black_texture_still_has_a_gradient() -> None:
     layout = MipLayout.of(8, 8)
     transport = _renderer(plane(), layout).prepare([shot(overhead(1.8), sun(strength=2.0))], 16)
     theta = torch.zeros(8, 8, 3, requires_grad=True)
-    draw(build_pool(srgb_decode(theta), layout), transport).sum().backward()
+    srgb_encode(accumulate(build_pool(srgb_decode(theta), layout), transport)).sum().backward()
     assert theta.grad is not None
     assert (theta.grad > 0).all()
 

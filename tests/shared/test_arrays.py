@@ -161,7 +161,7 @@ def test_textures_and_pictures_are_bytes_of_three_channels() -> None:
 
 def test_declared_arrays_are_found_also_where_they_are_optional() -> None:
     assert set(array_fields(Part)) == {"points", "faces", "share", "extra"}
-    assert set(array_fields(Mesh)) == {"positions", "triangles", "normals", "uv", "mask"}
+    assert set(array_fields(Mesh)) == {"positions", "triangles", "normals", "uv", "mask", "surface"}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

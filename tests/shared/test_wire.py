@@ -51,6 +51,7 @@ def _result() -> m.Result:
         timing=m.Timing(queue_s=0.0, optimise_s=1.0, evaluate_s=2.0, step_median_s=0.1, classifier_median_s=0.05),
         versions={"torch": "2"},
         device="cpu",
+        exchanges=(m.Exchange(step=10, server=0.5, blender=0.25),),
     )
 
 
@@ -69,6 +70,7 @@ MESSAGES: list[m.Message] = [
     m.Cancel("a"),
     m.Classify(pictures=_pictures(), model="lite0", target="jeep"),
     m.DrawSheet(before=_pictures(), after=_pictures(), model="lite0", target="jeep"),
+    m.Drawn("a", 10, _pictures()),
     m.Welcome(version=VERSION, device="cpu", jobs_running=1, jobs_queued=2),
     m.Models((m.ModelInfo(name="a", size=224, available=True, license="MIT", source="here", weights="a.pt"),)),
     m.Targets(("tench", "goldfish")),
@@ -78,6 +80,7 @@ MESSAGES: list[m.Message] = [
     m.Refused(ErrorData("invalid-input", "No.", "Do.")),
     m.Progress(job_id="a", phase="optimising", step=1, steps=9, loss=2.5, confidence=(0.1, 0.2), eta_s=3.0),
     m.Preview(job_id="a", step=3, texture=UvTexture(_pictures()[0]), worst_view=_pictures()[1]),
+    m.Draw(job_id="a", step=10, views=_result().check_views, texture=UvTexture(_pictures()[0]), size=4),
     m.Ended(job_id="a", result=_result()),
     m.Ended(job_id="a", error=ErrorData("job-failed", "Out of memory.")),
 ]
