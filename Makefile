@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test matrix clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -37,6 +37,11 @@ GUI := ASSISTIVE_GUI=1 GUI_CHROOT=.gui/$(SUITE)
 gui-test: .venv/installed
 	$(if $(BLENDER),,$(BIN)/python tests/gui/make_chroot.py --suite $(SUITE) --or-skip)
 	$(GUI) $(BIN)/python -m pytest $(GUI_TESTS)
+
+# What a job costs Blender's main thread, in a real window.
+gui-figures: .venv/installed
+	$(if $(BLENDER),,$(BIN)/python tests/gui/make_chroot.py --suite $(SUITE) --or-skip)
+	$(GUI) $(BIN)/python -m tests.gui.figures
 
 # The add-on in each Blender that it supports: docs/matrix.md.
 matrix: .venv/installed

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import collect
+from . import collect, editor
 
 DELAY_S = 0.3
 """A brush stroke changes a mesh many times a second; what it has come to is measured once it rests."""
@@ -35,14 +35,11 @@ def share(obj: bpy.types.Object, mask: str, *, invert: bool) -> float | None:
 def measure() -> None:
     """Answer what has been asked."""
     for uid, mask, invert in list(_asked):
-        obj = next((obj for obj in bpy.data.objects if obj.session_uid == uid), None)
+        obj = editor.object_by_uid(uid)
         if obj is not None and obj.type == "MESH":
             _measured[uid, mask, invert] = collect.coverage(obj, mask or None, invert=invert)
     _asked.clear()
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
+    editor.redraw()
 
 
 def _measure_later() -> None:
@@ -68,7 +65,7 @@ def _on_change(_scene: Any, depsgraph: Any) -> None:
         _measure_later()
 
 
-def _handlers() -> tuple[tuple[list[Any], Any], ...]:
+def _listeners() -> editor.Listeners:
     all_handlers = bpy.app.handlers
     return (
         (all_handlers.depsgraph_update_post, _on_change),
@@ -80,15 +77,12 @@ def _handlers() -> tuple[tuple[list[Any], Any], ...]:
 
 def register() -> None:
     """Listens to changes."""
-    for handlers, handler in _handlers():
-        handlers.append(handler)
+    editor.listen(_listeners())
 
 
 def unregister() -> None:
     """Listens no more."""
-    for handlers, handler in _handlers():
-        if handler in handlers:
-            handlers.remove(handler)
+    editor.stop_listening(_listeners())
     if bpy.app.timers.is_registered(measure):
         bpy.app.timers.unregister(measure)
     _measured.clear()

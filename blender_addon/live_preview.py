@@ -14,6 +14,7 @@ import gpu
 import numpy as np
 from mathutils import Matrix
 
+from . import editor
 from ._shared import scene
 from .pictures import Preview
 
@@ -118,7 +119,7 @@ class Overlay:
         named = bpy.data.objects.get(self._name)
         if named is not None and named.session_uid == self._uid:
             return named
-        found = next((obj for obj in bpy.data.objects if obj.session_uid == self._uid), None)
+        found = editor.object_by_uid(self._uid)
         self._name = found.name if found is not None else self._name
         return found
 

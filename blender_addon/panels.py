@@ -213,7 +213,7 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
 
     def draw(self, context: Any) -> None:
         """Start, or how far it is."""
-        layout, state, message = self.layout, runtime.state(), runtime.current().message
+        layout, state = self.layout, runtime.state()
         if state.run is None:
             row = layout.row()
             row.scale_y = 1.5
@@ -225,11 +225,6 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
             self._draw_pictures(layout, context)
         if state.run is None and runtime.current().has_work():
             layout.label(text="The result is added once Blender is free", icon="TIME")
-        if message is not None:
-            alert = message.level == "ERROR"
-            _sentence(layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
-        for ticket in state.offers:
-            self._draw_offer(layout, context, ticket)
 
     def _draw_progress(self, layout: Any, state: session.State) -> None:
         run = state.run
@@ -243,12 +238,37 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
 
     def _draw_pictures(self, layout: Any, _context: Any) -> None:
         columns = layout.row()
-        for name, title in (("curve", "Confidence"), ("worst", "Worst view")):
+        for name, title in (("curve", "Confidence 0–1"), ("worst", "Worst view")):
             number = icons.icon(name)
             if number:
                 column = columns.column(align=True)
                 column.label(text=title)
                 column.template_icon(icon_value=number, scale=6.0)
+
+
+class ASSISTIVE_PT_message(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """What came of the last job, and jobs whose results wait for this file.
+
+    A panel of its own: Blender 4.3 draws the first line of a message like the progress bar that was in its place.
+    """
+
+    bl_label = "Message"
+    bl_parent_id = "ASSISTIVE_PT_run"
+    bl_options = {"HIDE_HEADER"}
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """Whether there is anything to say."""
+        return runtime.current().message is not None or bool(runtime.state().offers)
+
+    def draw(self, context: Any) -> None:
+        """The message, the offers."""
+        message = runtime.current().message
+        if message is not None:
+            alert = message.level == "ERROR"
+            _sentence(self.layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
+        for ticket in runtime.state().offers:
+            self._draw_offer(self.layout, context, ticket)
 
     def _draw_offer(self, layout: Any, context: Any, ticket: session.Ticket) -> None:
         box = layout.box()
@@ -395,6 +415,7 @@ CLASSES = (
     ASSISTIVE_PT_optimise,
     ASSISTIVE_PT_advanced,
     ASSISTIVE_PT_run,
+    ASSISTIVE_PT_message,
     ASSISTIVE_PT_results,
     ASSISTIVE_PT_server,
 )

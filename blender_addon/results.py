@@ -17,7 +17,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import output, png
+from . import editor, output, png
 from ._shared import errors, messages, scene, version
 from .images import packed_image
 
@@ -244,7 +244,7 @@ def restore_missing(owner: bpy.types.Scene, kept: Mapping[str, tuple[Kept, int]]
     there = {item.name for item in owner.assistive.results} | deleted(owner)
     for job_id in [job_id for job_id in kept if job_id not in there]:
         missing, uid = kept[job_id]
-        add(owner, missing, next((obj for obj in bpy.data.objects if obj.session_uid == uid), None))
+        add(owner, missing, editor.object_by_uid(uid))
     owner.assistive.result_index = chosen
 
 

@@ -22,7 +22,7 @@ import bpy
 import msgspec
 from bpy.app.handlers import persistent
 
-from . import icons, local_server, notes, preferences, results, session
+from . import editor, icons, local_server, notes, preferences, results, session
 from ._shared import client, errors, messages, scene
 from .connection import Connection
 from .live_preview import Overlay
@@ -75,7 +75,7 @@ class Runtime:
         self._take(event)
         if not bpy.app.timers.is_registered(_tick) and self.busy():
             bpy.app.timers.register(_tick, first_interval=BUSY_S, persistent=True)
-        _redraw()
+        editor.redraw()
 
     def start(self, ticket: session.Ticket, job: messages.Job, obj: bpy.types.Object, address: str) -> None:
         """Hand in `job` about `obj`."""
@@ -104,7 +104,7 @@ class Runtime:
         changed = self._do_later() or fetched
         self._draw_curve()
         if changed:
-            _redraw()
+            editor.redraw()
         self.ticks.append(time.perf_counter() - began)
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class Runtime:
         known = self._handed_in
         if self._overlay is not None and known is not None and known.job_id == effect.ticket.job_id:
             self._overlay.show(preview)
-            _redraw("WINDOW")
+            editor.redraw("WINDOW")
 
     def _object(self, ticket: session.Ticket) -> bpy.types.Object | None:
         """The object of a job, whatever it is called by now; None when it is gone."""
@@ -220,14 +220,13 @@ class Runtime:
         named = bpy.data.objects.get(ticket.object)
         if known is None or known.job_id != ticket.job_id:
             return named
-        same = (obj for obj in bpy.data.objects if obj.session_uid == known.uid)
-        return next(same, named)  # opening the file again gives objects other numbers
+        return editor.object_by_uid(known.uid) or named  # opening the file again gives objects other numbers
 
     def _hide_preview(self, _effect: session.HidePreview) -> None:
         if self._overlay is not None:
             self._overlay.hide()
         self._overlay = self._preview = None
-        _redraw("WINDOW")
+        editor.redraw("WINDOW")
 
     def _keep_result(self, effect: session.KeepResult) -> None:
         ticket = effect.ticket
@@ -357,16 +356,6 @@ def push_undo(message: str) -> None:
         bpy.ops.ed.undo_push(message=message)
 
 
-def _redraw(region: str = "UI") -> None:
-    """Have the side panels of all 3D viewports drawn again, or what they show ("WINDOW")."""
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for part in area.regions:
-                    if part.type == region:
-                        part.tag_redraw()
-
-
 # --- the one there is -------------------------------------------------------------------------------------------------
 
 _runtime: Runtime | None = None
@@ -414,7 +403,7 @@ def _on_undo(*_: Any) -> None:
     results.restore_all()
 
 
-def _handlers() -> tuple[tuple[list[Any], Any], ...]:
+def _listeners() -> editor.Listeners:
     all_handlers = bpy.app.handlers
     return (
         (all_handlers.load_post, _on_load),
@@ -426,16 +415,13 @@ def _handlers() -> tuple[tuple[list[Any], Any], ...]:
 
 def register() -> None:
     """Listens to Blender. Connects to nothing."""
-    for handlers, handler in _handlers():
-        handlers.append(handler)
+    editor.listen(_listeners())
 
 
 def unregister() -> None:
     """Ends everything that has been started."""
     global _runtime  # noqa: PLW0603
-    for handlers, handler in _handlers():
-        if handler in handlers:
-            handlers.remove(handler)
+    editor.stop_listening(_listeners())
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     if _runtime is not None:

@@ -206,7 +206,8 @@ def device_name(device: torch.device) -> str:
     """A device as a person knows it."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} {'thread' if threads == 1 else 'threads'})"
 
 
 def _end_with_front() -> None:

@@ -476,7 +476,7 @@ def test_without_a_server_the_panel_says_why_and_start_can_be_pressed_again(wind
     window.wait_for(f"{RUN} is None and {RUNTIME}.current().message is not None", JOB_S)
     hover(window)
     window.screenshot("server-down")
-    window.wait_for_text("started: [Errno 2]", panel)
+    window.wait_for_text("there is no program", panel)
     assert window.value("bpy.ops.assistive.start.poll()")
     window.click(start_button(window, panel))
     window.wait_for(f"{RUN} is not None")
