@@ -30,6 +30,7 @@ from .render import rasterizer
 from .render.geometry import from_mesh
 from .render.renderer import Renderer
 from .render.sampling import Transport
+from .render.view_transform import encoder
 from .steppers import project, stepper
 from .texture import TextureModel, texture_model
 from .views import fixed_views, generators, random_views
@@ -111,7 +112,12 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
         job=job,
         target=target,
         texture=texture,
-        renderer=Renderer(from_mesh(job.scene.mesh, device), raster, texture.layout),
+        renderer=Renderer(
+            geometry=from_mesh(job.scene.mesh, device),
+            rasterizer=raster,
+            layout=texture.layout,
+            encode=encoder(job.scene.view_transform, device),
+        ),
         classifiers=tuple(loaded(name, device) for name in settings.models),
         device=device,
         linear_original=texture.linear(),

@@ -218,14 +218,15 @@ class ViewTransform(msgspec.Struct, frozen=True, kw_only=True):
     """From scene-linear Rec.709 to display-encoded sRGB, as a table: the view transform, look, exposure and gamma of a
     scene, whatever Blender or a colour configuration makes of them.
 
-    ``table[r, g, b]`` is the display colour of the linear colour whose channels lie at s = r / (N − 1) and so on, with
-    s(x) = log2(1 + x / toe) / log2(1 + top / toe): 0 for black, 1 for ``top``, beyond which colours are as at ``top``.
+    ``table[r, g, b]`` is the display colour (65535: 1) of the linear colour whose channels lie at s = r / (N − 1) and
+    so on, with s(x) = log2(1 + x / toe) / log2(1 + top / toe): 0 for black, 1 for ``top``. Beyond ``top`` colours are as
+    at ``top``, and what is below 0 is as 0.
     """
 
     name: str
     toe: Annotated[float, msgspec.Meta(gt=0.0)]
     top: Annotated[float, msgspec.Meta(gt=0.0)]
-    table: Annotated[np.ndarray, Array("float32", "N", "N", "N", 3, low=0.0, high=1.0)]
+    table: Annotated[np.ndarray, Array("uint16", "N", "N", "N", 3)]
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +269,8 @@ def check_scene(scene: Scene) -> None:
         raise InvalidInput("The texture image is empty.", hint="Give it a size of at least one texel.")
     if mesh.surface is not None and mesh.surface.max() >= len(mesh.surfaces):
         raise InvalidInput(f"Triangles of {mesh.name!r} have surface {mesh.surface.max()} of {len(mesh.surfaces)}.")
+    if scene.view_transform is not None and len(scene.view_transform.table) < 2:
+        raise InvalidInput(f"The table of the view transform {scene.view_transform.name!r} is too small.")
     if not rig.cameras:
         raise InvalidInput("There is no camera.", hint="Add one that sees the object.")
     if not rig.lights or not any(state.lights or any(state.world) for state in rig.lights):

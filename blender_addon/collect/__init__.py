@@ -29,6 +29,7 @@ from .texture import (
     without_bake,
 )
 from .unwrap import UV_MAP, add_uv_map
+from .view_transform import read_view_transform
 
 __all__ = [
     "Collected",
@@ -103,7 +104,8 @@ def collect(
             on_progress(0.8)
             start = _uv_start(context, obj, look, uv_map, texture_size)
         on_progress(0.9)
-        whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views)
+        view = read_view_transform(context)
+        whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views, view_transform=view)
         arrays.validate(whole, "scene")
         scene.check_scene(whole)
     on_progress(1.0)
