@@ -28,6 +28,7 @@ from .evaluate import evaluate
 from .objectives import Objective, confidence, objective, total_variation
 from .render import rasterizer
 from .render.geometry import from_mesh
+from .render.lighting import lighting
 from .render.renderer import Renderer
 from .render.sampling import Transport
 from .render.view_transform import encoder
@@ -101,8 +102,9 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
     settings = job.settings
     target = targets.resolve(settings.target, labels())
     objective(settings.objective)
-    raster = rasterizer.choose(rasterizer_name, device)
-    texture = texture_model(job.scene, rasterizer.choose("numba", torch.device("cpu")), device)
+    raster, flat_raster = rasterizer.choose(rasterizer_name, device), rasterizer.choose("numba", torch.device("cpu"))
+    texture = texture_model(job.scene, flat_raster, device)
+    geometry = from_mesh(job.scene.mesh, device)
     covered = None
     if settings.smoothness and texture.layout is not None:
         covered = torch.zeros(len(texture.original), dtype=torch.bool, device=device)
@@ -113,9 +115,10 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
         target=target,
         texture=texture,
         renderer=Renderer(
-            geometry=from_mesh(job.scene.mesh, device),
+            geometry=geometry,
             rasterizer=raster,
             layout=texture.layout,
+            lighting=lighting(job.scene, geometry, settings.light, flat_raster),
             encode=encoder(job.scene.view_transform, device),
         ),
         classifiers=tuple(loaded(name, device) for name in settings.models),

@@ -219,8 +219,8 @@ class ViewTransform(msgspec.Struct, frozen=True, kw_only=True):
     scene, whatever Blender or a colour configuration makes of them.
 
     ``table[r, g, b]`` is the display colour (65535: 1) of the linear colour whose channels lie at s = r / (N − 1) and
-    so on, with s(x) = log2(1 + x / toe) / log2(1 + top / toe): 0 for black, 1 for ``top``. Beyond ``top`` colours are as
-    at ``top``, and what is below 0 is as 0.
+    so on, with s(x) = log2(1 + x / toe) / log2(1 + top / toe): 0 for black, 1 for ``top``. Beyond ``top`` colours are
+    as at ``top``, and what is below 0 is as 0.
     """
 
     name: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads Blender's lights and world as light states in physical units. Makes none up: see `rigs`.
 
-Emission is read as one colour per light and for the world: textures on lights, spread and sizes of point lights are
-left out, an image around the world counts as its mean, and meshes that glow give no light.
+Emission is read as one colour per light; what else nodes make of a light is left out, and said so (:func:`left_out`).
+Meshes that glow give no light here: light maps have it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from typing import Any
 import numpy as np
 
 from .._shared import errors, scene
-from . import color
 from .find import rendered_objects
-from .texture import image_pixels, is_linear
+from .panorama import Panoramas
 from .versions import is_normalized, light_gain, light_tint, node_tree
 
+EMISSION = "ShaderNodeEmission"
 WORLD = "assistive_world"
 """The custom property of a light state's collection: the linear radiance of its uniform surrounding, (r, g, b)."""
 FAINT_WORLD = 0.1
 """Radiance up to which a world without lamps is Blender's default grey rather than somebody's lighting."""
 
 
-def read_scene_lights(context: Any) -> tuple[scene.LightState, ...]:
+World = tuple[scene.Vector, int | None]
+
+
+def read_scene_lights(context: Any, panoramas: Panoramas) -> tuple[scene.LightState, ...]:
     """The one state of all lights that are rendered, and the world; empty when that is dark."""
-    world = read_world(context.scene.world)
+    world = read_world(context.scene.world, panoramas)
     shown = [obj for obj in rendered_objects(context) if obj.type == "LIGHT"]
-    lit = shown or max(world) > FAINT_WORLD
+    lit = shown or world[1] is not None or max(world[0]) > FAINT_WORLD
     return (_state(context, context.scene.name, shown, world),) if lit else ()
 
 
-def read_states(context: Any, collection: Any) -> tuple[scene.LightState, ...]:
+def read_states(context: Any, collection: Any, panoramas: Panoramas) -> tuple[scene.LightState, ...]:
     """One state for each child of `collection` that is enabled in renders; the collection itself need not be.
 
     Lights that lie in the collection itself belong to every state. The world is the scene's, unless the child has a
@@ -42,9 +45,9 @@ def read_states(context: Any, collection: Any) -> tuple[scene.LightState, ...]:
     children = [child for child in collection.children if not child.hide_render]
     common = _lamps(context, collection.objects)
     states = [
-        _state(context, child.name, [*common, *_lamps(context, child.all_objects)], _world(context, child))
+        _state(context, child.name, [*common, *_lamps(context, child.all_objects)], _world(context, child, panoramas))
         for child in children
-    ] or [_state(context, collection.name, common, _world(context, collection))]
+    ] or [_state(context, collection.name, common, _world(context, collection, panoramas))]
     lit = tuple(state for state in states if state.lights or any(state.world))
     if not lit:
         raise errors.InvalidInput(
@@ -60,15 +63,37 @@ def _lamps(context: Any, objects: Any) -> list[Any]:
     return [obj for obj in objects if obj.type == "LIGHT" and not obj.hide_render and obj.name in there]
 
 
-def _world(context: Any, collection: Any) -> scene.Vector:
+def _world(context: Any, collection: Any, panoramas: Panoramas) -> World:
     own = collection.get(WORLD)
-    return read_world(context.scene.world) if own is None else vector(own)
+    return read_world(context.scene.world, panoramas) if own is None else (vector(own), None)
 
 
-def _state(context: Any, name: str, objects: list[Any], world: scene.Vector) -> scene.LightState:
+def _state(context: Any, name: str, objects: list[Any], world: World) -> scene.LightState:
     depsgraph = context.evaluated_depsgraph_get()
     lights = tuple(read_light(obj.evaluated_get(depsgraph)) for obj in objects)
-    return scene.LightState(name=name, lights=lights, world=world)
+    radiance, panorama = world
+    return scene.LightState(name=name, lights=lights, world=radiance, panorama=panorama)
+
+
+def left_out(context: Any, objects: list[Any]) -> tuple[str, ...]:
+    """What of the light `objects` only Blender knows, a sentence each."""
+    depsgraph = context.evaluated_depsgraph_get()
+    return tuple(sentence for obj in objects for sentence in _left_out(obj.evaluated_get(depsgraph)))
+
+
+def _left_out(obj: Any) -> list[str]:
+    light, found = obj.data, []
+    tree = node_tree(light)
+    if tree is not None and any(
+        socket.is_linked for node in tree.nodes if EMISSION in node.bl_idname for socket in node.inputs
+    ):
+        found.append(f"Light {obj.name!r} is coloured by nodes.")
+    lengths = np.linalg.norm(np.array(obj.matrix_world)[:3, :3], axis=0)
+    if light.type in ("POINT", "SPOT") and np.ptp(lengths) > 0.01 * lengths.max():
+        found.append(f"Light {obj.name!r} is scaled unevenly.")
+    if not light.use_shadow:
+        found.append(f"Light {obj.name!r} casts no shadow in Blender.")
+    return found
 
 
 def read_light(obj: Any) -> scene.Light:
@@ -78,12 +103,14 @@ def read_light(obj: Any) -> scene.Light:
 
 
 def _read_point(light: Any, matrix: np.ndarray) -> scene.Light:
-    return scene.PointLight(power=_power(light, _ball_area(light)), position=vector(matrix[:3, 3]))
+    return scene.PointLight(
+        power=_power(light, _ball_area(light)), position=vector(matrix[:3, 3]), radius=light.shadow_soft_size
+    )
 
 
 def _read_sun(light: Any, matrix: np.ndarray) -> scene.Light:
     disk = math.pi * math.sin(light.angle / 2) ** 2 if light.angle > 0 else 1.0
-    return scene.SunLight(power=_power(light, disk), direction=_direction(matrix))
+    return scene.SunLight(power=_power(light, disk), direction=_direction(matrix), angle=light.angle)
 
 
 def _read_spot(light: Any, matrix: np.ndarray) -> scene.Light:
@@ -93,6 +120,7 @@ def _read_spot(light: Any, matrix: np.ndarray) -> scene.Light:
         direction=_direction(matrix),
         angle=light.spot_size,
         blend=light.spot_blend,
+        radius=light.shadow_soft_size,
     )
 
 
@@ -109,6 +137,7 @@ def _read_area(light: Any, matrix: np.ndarray) -> scene.Light:
         axis_x=vector(axis_x),
         axis_y=vector(axis_y),
         shape="ellipse" if round_ else "rectangle",
+        spread=light.spread,
     )
 
 
@@ -158,47 +187,19 @@ def vector(values: Any) -> scene.Vector:
     return (x, y, z)
 
 
-def read_world(world: Any | None) -> scene.Vector:
-    """The radiance of a world as one linear colour.
-
-    Raises :class:`InvalidInput` for a background that is neither plain nor an image.
-    """
+def read_world(world: Any | None, panoramas: Panoramas) -> tuple[scene.Vector, int | None]:
+    """The radiance of a world: one linear colour, or a factor and the number of its panorama."""
     if world is None:
-        return (0.0, 0.0, 0.0)
+        return (0.0, 0.0, 0.0), None
     tree = node_tree(world)
     if tree is None:
-        return vector(world.color)
+        return vector(world.color), None
     output = tree.get_output_node("CYCLES")
     links = output.inputs["Surface"].links if output is not None else ()
     if not links:
-        return (0.0, 0.0, 0.0)
+        return (0.0, 0.0, 0.0), None
     background = links[0].from_node
-    if background.bl_idname not in ("ShaderNodeBackground", "ShaderNodeEmission"):
-        raise _unreadable(world, background)
-    return vector(_socket_radiance(background) * _background_color(world, background))
-
-
-def _background_color(world: Any, background: Any) -> np.ndarray:
-    """The mean colour [3] of what is linked into a background's colour; ones when nothing is."""
-    links = background.inputs["Color"].links
-    if not links:
-        return np.ones(3)
-    node = links[0].from_node
-    if node.bl_idname not in ("ShaderNodeTexEnvironment", "ShaderNodeTexImage") or node.image is None:
-        raise _unreadable(world, node)
-    pixels = image_pixels(node.image)
-    return _mean_radiance(pixels if is_linear(node.image) else color.decode(pixels))
-
-
-def _mean_radiance(panorama: np.ndarray) -> np.ndarray:
-    """Mean [3] over the directions of an equirectangular image [H, W, 3]: rows near the poles are small."""
-    height = len(panorama)
-    weights = np.sin((np.arange(height) + 0.5) / height * math.pi)
-    return np.asarray(weights @ panorama.mean(axis=1, dtype=np.float64) / weights.sum())
-
-
-def _unreadable(world: Any, node: Any) -> errors.InvalidInput:
-    return errors.InvalidInput(
-        f"The light of world {world.name!r} is made by the node {node.name!r}.",
-        hint="Give its background a plain colour or an image.",
-    )
+    plain = background.bl_idname in ("ShaderNodeBackground", "ShaderNodeEmission")
+    if plain and not background.inputs["Color"].is_linked and not background.inputs["Strength"].is_linked:
+        return vector(_socket_radiance(background)), None
+    return (1.0, 1.0, 1.0), panoramas.number(world)

@@ -12,6 +12,7 @@ from .._shared import errors, scene
 from .cameras import may_see, read_cameras
 from .find import CAMERAS, LIGHTS, find_collection
 from .lights import read_scene_lights, read_states, vector
+from .panorama import Panoramas
 from .rigs import CAMERA_JITTER, LIGHT_JITTER, default_cameras, default_lights
 
 Source = Literal["auto", "around", "scene"] | Any
@@ -39,7 +40,8 @@ def read_rig(context: Any, mesh: scene.Mesh, choice: RigChoice) -> tuple[scene.R
     """
     center, radius = bounding_sphere(mesh)
     cameras = _seeing(_own_cameras(context, choice.cameras), mesh)
-    lights = _own_lights(context, choice.lights)
+    panoramas = Panoramas(context)
+    lights = _own_lights(context, choice.lights, panoramas)
     rig = scene.Rig(
         cameras=cameras or default_cameras(surface_points(mesh), center),
         lights=lights or default_lights(center, radius),
@@ -47,6 +49,7 @@ def read_rig(context: Any, mesh: scene.Mesh, choice: RigChoice) -> tuple[scene.R
         camera_jitter=choice.camera_jitter or (scene.CameraJitter() if cameras else CAMERA_JITTER),
         light_jitter=choice.light_jitter or (scene.LightJitter() if lights else LIGHT_JITTER),
         backgrounds=choice.backgrounds,
+        panoramas=panoramas.all(),
     )
     return rig, bool(cameras)
 
@@ -62,11 +65,14 @@ def _own_cameras(context: Any, source: Source) -> tuple[scene.Camera, ...]:
     return cameras
 
 
-def _own_lights(context: Any, source: Source) -> tuple[scene.LightState, ...]:
+def _own_lights(context: Any, source: Source, panoramas: Panoramas) -> tuple[scene.LightState, ...]:
     if source == "around":
         return ()
     collection = find_collection(context, LIGHTS) if source == "auto" else None if source == "scene" else source
-    lights = read_scene_lights(context) if collection is None else read_states(context, collection)
+    if collection is None:
+        lights = read_scene_lights(context, panoramas)
+    else:
+        lights = read_states(context, collection, panoramas)
     if not lights and source == "scene":
         raise errors.InvalidInput("The scene has no light.", hint="Add one, or have them made around the object.")
     return lights

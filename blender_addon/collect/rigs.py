@@ -16,6 +16,7 @@ from mathutils import Matrix
 
 from .._shared import scene
 from .lights import vector
+from .panorama import link_panorama, surrounding
 
 CAMERA_JITTER = scene.CameraJitter(azimuth=25.0, elevation=10.0, roll=4.0, distance=0.15, zoom=0.05, shift=0.04)
 LIGHT_JITTER = scene.LightJitter(azimuth=180.0, stops=0.6, tint=0.1)
@@ -204,10 +205,16 @@ def _set_lens(data: Any, projection: np.ndarray) -> None:
         data.clip_end = offset / min(depth + 1, -1e-6)  # float32 may hold no far plane at all
 
 
-def make_lights(context: Any, state: scene.LightState, collection: Any) -> list[bpy.types.Object]:
-    """Blender lights for `state`, linked to `collection`, and a new world of its colour for the scene."""
+def make_lights(
+    context: Any, state: scene.LightState, collection: Any, panoramas: np.ndarray | None = None
+) -> list[bpy.types.Object]:
+    """Blender lights for `state`, linked to `collection`, and a new world for the scene: of its colour, or with the one
+    of `panoramas` that it names (whose image is that world's alone)."""
     objects = [make_light(lamp, f"{state.name} {number}", collection) for number, lamp in enumerate(state.lamps)]
     context.scene.world = _make_world(state)
+    panorama = surrounding(state, panoramas)
+    if panorama is not None:
+        link_panorama(context.scene.world, panorama, state.turn)
     context.view_layer.update()
     return objects
 
@@ -242,8 +249,10 @@ def make_light(light: scene.Lamp, name: str, collection: Any) -> bpy.types.Objec
     matrix = np.eye(4)
     if isinstance(light, scene.AreaLight):
         _shape_area(data, light, matrix)
-    else:  # the shared lights are points: a size would only soften their shadows
-        setattr(data, "angle" if isinstance(light, scene.SunLight) else "shadow_soft_size", 0.0)
+    elif isinstance(light, scene.SunLight):
+        data.angle = light.angle
+    else:
+        data.shadow_soft_size = light.radius
     if isinstance(light, scene.SpotLight):
         data.spot_size, data.spot_blend = light.angle, light.blend
     if isinstance(light, scene.SpotLight | scene.SunLight):
@@ -258,6 +267,7 @@ def _shape_area(data: Any, light: scene.AreaLight, matrix: np.ndarray) -> None:
     axis_x, axis_y = np.array(light.axis_x), np.array(light.axis_y)
     data.shape = "ELLIPSE" if light.shape == "ellipse" else "RECTANGLE"
     data.size, data.size_y = np.linalg.norm(axis_x), np.linalg.norm(axis_y)
+    data.spread = light.spread
     matrix[:3, 0], matrix[:3, 1] = axis_x / data.size, axis_y / data.size_y
     matrix[:3, 2] = np.cross(matrix[:3, 0], matrix[:3, 1])
 

@@ -30,3 +30,9 @@ def light_tint(light: Any) -> tuple[float, float, float]:
 def is_normalized(light: Any) -> bool:
     """Whether a light's power is independent of its size, as it always was before Blender 4.5."""
     return bool(getattr(light, "normalize", True))
+
+
+def look_all_around(camera: Any) -> None:
+    """Make a panoramic camera equirectangular; the setting was Cycles' own before Blender 5.0."""
+    owner = camera if hasattr(camera, "panorama_type") else camera.cycles
+    owner.panorama_type = "EQUIRECTANGULAR"

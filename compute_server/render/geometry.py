@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,12 @@ class Geometry:
     triangles: Tensor
     normals: Tensor
     uv: Tensor
+
+    @functools.cached_property
+    def flat_normals(self) -> Tensor:
+        """The unit normals of the triangles themselves, ``[T, 3]``."""
+        a, b, c = self.positions[self.triangles].unbind(dim=1)
+        return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
 
     @property
     def device(self) -> torch.device:

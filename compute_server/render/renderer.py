@@ -16,9 +16,10 @@ from torch import Tensor
 
 from shared.scene import View
 
-from . import gbuffer, lights
+from . import gbuffer
 from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
+from .lighting import Lighting
 from .rasterizer import Rasterizer
 from .sampling import MipLayout, Transport, accumulate, uv_taps, vertex_taps
 
@@ -31,66 +32,64 @@ class Renderer:
     geometry: Geometry
     rasterizer: Rasterizer
     layout: MipLayout | None
+    lighting: Lighting
     encode: Callable[[Tensor], Tensor] = srgb_encode
 
-    def prepare(self, views: Sequence[View], size: int, samples: int = 4) -> Transport:
-        """All that `views` need but the texture: pictures of `size` × `size`, `samples` (a square number) per pixel."""
+    def prepare(self, views: Sequence[View], size: int | tuple[int, int], samples: int = 4) -> Transport:
+        """All that `views` need but the texture: pictures of `size` (an edge, or height and width), with `samples` (a
+        square number) per pixel."""
+        height, width = (size, size) if isinstance(size, int) else size
         side = math.isqrt(samples)
         cameras = [view.camera for view in views]
         matrices, eyes = clip_from_world(cameras), eye_points(cameras)
-        visible = self.rasterizer.rasterize(self.geometry, matrices, size * side, size * side)
+        visible = self.rasterizer.rasterize(self.geometry, matrices, height * side, width * side)
         surface = gbuffer.build(self.geometry, visible, matrices, eyes)
-        pixel = _pixels(visible.sample, size, side)
+        pixel = _pixels(visible.sample, width, side)
         taps = vertex_taps(self.geometry, surface) if self.layout is None else uv_taps(surface, self.layout)
+        reflected = self.lighting.reflect(views, surface, visible.view_start, eyes)
+        base = _backdrop(views, height, width, pixel, samples, self.geometry.device)
+        if reflected.added is not None:
+            base.view(-1, 3).index_add_(0, pixel.long(), reflected.added, alpha=1 / samples)
         return Transport(
             taps=taps,
-            light=_light(views, surface, visible.view_start).mul_(1 / (math.pi * samples)),
+            light=reflected.scale.mul_(1 / samples),
             pixel=pixel,
             view_start=visible.view_start,
-            base=_backdrop(views, size, pixel, samples, self.geometry.device),
+            base=base,
         )
-
 
     def draw(self, pool: Tensor, transport: Transport) -> Tensor:
         """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear pool ``[M, 3]``."""
         return self.encode(accumulate(pool, transport))
 
 
-def _pixels(sample: Tensor, size: int, side: int) -> Tensor:
-    """Pixel index in [N, size, size] of each sample index in [N, size·side, size·side]."""
+def _pixels(sample: Tensor, width: int, side: int) -> Tensor:
+    """Pixel index in [N, H, W] of each sample index in [N, H·side, W·side]."""
     if side == 1:
         return sample
-    row = torch.div(sample, size * side, rounding_mode="floor")
-    column = sample - row * (size * side)
-    return torch.div(row, side, rounding_mode="floor") * size + torch.div(column, side, rounding_mode="floor")
+    row = torch.div(sample, width * side, rounding_mode="floor")
+    column = sample - row * (width * side)
+    return torch.div(row, side, rounding_mode="floor") * width + torch.div(column, side, rounding_mode="floor")
 
 
-def _light(views: Sequence[View], surface: gbuffer.GBuffer, view_start: Tensor) -> Tensor:
-    """Irradiance [P, 3], each view in its own light."""
-    bounds = view_start.tolist()
-    return torch.cat(
-        [
-            lights.irradiance(view.lights, surface.position[start:end], surface.normal[start:end])
-            for view, start, end in zip(views, bounds[:-1], bounds[1:], strict=True)
-        ]
-    )
-
-
-def _backdrop(views: Sequence[View], size: int, pixel: Tensor, samples: int, device: torch.device) -> Tensor:
-    """The uncovered part of each view's background, linear, [N, size, size, 3]."""
-    hits = torch.bincount(pixel, minlength=len(views) * size * size)
+def _backdrop(
+    views: Sequence[View], height: int, width: int, pixel: Tensor, samples: int, device: torch.device
+) -> Tensor:
+    """The uncovered part of each view's background, linear, [N, H, W, 3]."""
+    hits = torch.bincount(pixel, minlength=len(views) * height * width)
     uncovered = 1 - hits.to(torch.float32) / samples
-    return _backgrounds(views, size).to(device).mul_(uncovered.reshape(len(views), size, size, 1))
+    return _backgrounds(views, height, width).to(device).mul_(uncovered.reshape(len(views), height, width, 1))
 
 
-def _backgrounds(views: Sequence[View], size: int) -> Tensor:
-    """Background pictures, decoded and then stretched over the frame, linear [N, size, size, 3]."""
+def _backgrounds(views: Sequence[View], height: int, width: int) -> Tensor:
+    """Background pictures, decoded and then stretched over the frame, linear [N, H, W, 3]."""
     shapes = {view.background.shape for view in views}
     if len(shapes) > 1:
-        return torch.cat([_backgrounds([view], size) for view in views])
+        return torch.cat([_backgrounds([view], height, width) for view in views])
     pictures = srgb_decode(from_bytes(torch.from_numpy(np.stack([view.background for view in views]))))
-    shrinks = max(pictures.shape[1:3]) > size  # the filter that skips nothing costs four times as much
+    # The filter that skips nothing costs four times as much.
+    shrinks = pictures.shape[1] > height or pictures.shape[2] > width
     # By planes: torch's channels-last kernel takes three times as long with three channels.
     planes = pictures.permute(0, 3, 1, 2).contiguous()
-    stretched = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", antialias=shrinks)
+    stretched = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=shrinks)
     return stretched.permute(0, 2, 3, 1).contiguous()

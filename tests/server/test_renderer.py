@@ -28,6 +28,7 @@ from torch import Tensor
 
 from compute_server.render.color import srgb_decode, srgb_encode
 from compute_server.render.geometry import clip_from_world, from_mesh
+from compute_server.render.lighting import Lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
 from compute_server.render.sampling import MipLayout, Transport, accumulate, build_pool
@@ -37,7 +38,8 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def _renderer(body: Mesh, layout: MipLayout | None) -> Renderer:
-    return Renderer(from_mesh(body), NumbaRasterizer(), layout)
+    geometry = from_mesh(body)
+    return Renderer(geometry, NumbaRasterizer(), layout, Lighting(geometry))
 
 
 def _linear(body: Mesh, views: list[View], texture: Tensor | float, size: int = 32, samples: int = 4) -> Tensor:

@@ -1,0 +1,224 @@
+"""All light of a scene on the object's surface: what of it each sample sends to the eye, as a function of its albedo.
+
+Lamps, surroundings, shadows, baked maps and reflections come together here. Radiance is affine in the albedo:
+``scale · albedo + added``. No gradients flow through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.errors import InvalidInput
+from shared.scene import Lamp, LightState, Scene, UvTexture, View
+
+from . import light_maps, lights, panorama, principled
+from .color import from_bytes, srgb_decode
+from .gbuffer import GBuffer
+from .geometry import Geometry
+from .light_maps import Ambient
+from .occlusion import Occlusion
+from .principled import Materials
+from .rasterizer import Rasterizer
+
+Mode = Literal["open", "traced", "baked"]
+
+
+@dataclass(frozen=True)
+class Reflected:
+    """Radiance of samples towards the eye: ``scale [P, 3] · albedo + added [P, 3]``; nothing is added on matte
+    surfaces (None)."""
+
+    scale: Tensor
+    added: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Samples of one view: ``position``, unit ``normal`` and ``eye`` direction [P, 3], on the geometry's device."""
+
+    position: Tensor
+    normal: Tensor
+    uv: Tensor
+    triangle: Tensor
+    weights: Tensor
+    number: Tensor
+    eye: Tensor
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """The light of one job. ``occlusion`` is there in the mode "traced" only, and so is ``ambient``, when light states
+    have surroundings; ``maps [K, H, W, 3]`` only in the mode "baked"; ``materials`` None: all is matte."""
+
+    geometry: Geometry
+    mode: Mode = "open"
+    materials: Materials | None = None
+    panoramas: tuple[panorama.Panorama, ...] = ()
+    occlusion: Occlusion | None = None
+    ambient: Ambient | None = None
+    maps: Tensor | None = None
+
+    def reflect(self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray) -> Reflected:
+        """The light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
+        bounds = view_start.tolist()
+        parts = [
+            self._reflect(view.lights, _points(surface, start, end, eye))
+            for view, start, end, eye in zip(views, bounds[:-1], bounds[1:], eyes, strict=True)
+        ]
+        added = [part.added for part in parts if part.added is not None]
+        return Reflected(torch.cat([part.scale for part in parts]), torch.cat(added) if added else None)
+
+    def _reflect(self, state: LightState, points: _Points) -> Reflected:
+        visible = [self._visible(lamp, points) for lamp in state.lamps] if self.mode == "traced" else None
+        scale = self._irradiance(state, points, visible).mul_(1 / math.pi)
+        if self.materials is None:
+            return Reflected(scale, None)
+        cos_eye = lights.dot(points.normal, points.eye)
+        material = self.materials.at(points.triangle, cos_eye)
+        scale *= principled.diffuse(material)[:, None]
+        added = torch.zeros_like(scale)
+        part, plus = principled.ambient(material)
+        around = self._reflected_surrounding(state, points, material)
+        scale += part * around
+        added += plus * around
+        for index, lamp in enumerate(state.lamps):
+            power = lights.vector(lamp.power, points.position)
+            for toward, received in lights.emitters(lamp, points.position):
+                part, plus = principled.specular(material, points.normal, points.eye, toward)
+                light = (received if visible is None else received * visible[index])[:, None] * power
+                scale += part * light
+                added += plus * light
+        return Reflected(scale, added)
+
+    def _irradiance(self, state: LightState, points: _Points, visible: list[Tensor] | None) -> Tensor:
+        if self.mode == "baked":
+            return self._baked(state, points)
+        if visible is None:
+            return lights.irradiance(state.lamps, points.position, points.normal) + self._surrounding(state, points)
+        result = self._surrounding(state, points)
+        for lamp, seen in zip(state.lamps, visible, strict=True):
+            incident = lights.incidence(lamp, points.position, points.normal) * seen
+            result = result + incident[:, None] * lights.vector(lamp.power, points.position)
+        return result
+
+    def _visible(self, lamp: Lamp, points: _Points) -> Tensor:
+        assert self.occlusion is not None
+        facing = lights.incidence(lamp, points.position, points.normal) > 0
+        flat = self.geometry.flat_normals[points.triangle]
+        return self.occlusion.visible(lamp, points.position, flat, facing, points.number)
+
+    def _surrounding(self, state: LightState, points: _Points) -> Tensor:
+        """Irradiance [P, 3] of what is all around."""
+        world = lights.vector(state.world, points.position)
+        if not any(state.world):
+            return torch.zeros_like(points.position)
+        if self.ambient is not None:
+            where = light_maps.Surface(points.uv, points.triangle, points.weights)
+            return self.ambient.irradiance(self.geometry, self._harmonics(state, points), where) * world
+        if state.panorama is None:
+            return (math.pi * world).expand(points.position.shape)
+        table = self.panoramas[state.panorama].irradiance
+        return panorama.look_up(table, panorama.turned(points.normal, state.turn)) * world
+
+    def _harmonics(self, state: LightState, points: _Points) -> Tensor:
+        """Radiance all around as coefficients [16, 3]."""
+        if state.panorama is None:
+            uniform = torch.zeros(panorama.HARMONICS, 3, device=points.position.device)
+            uniform[0] = math.sqrt(4 * math.pi)
+            return uniform
+        found = self.panoramas[state.panorama].harmonics
+        return panorama.turned_harmonics(found, state.turn)
+
+    def _reflected_surrounding(self, state: LightState, points: _Points, material: principled.Material) -> Tensor:
+        """Mean radiance [P, 3] of the surroundings where the surface mirrors them."""
+        world = lights.vector(state.world, points.position)
+        if state.panorama is None:
+            return world.expand(points.position.shape)
+        mirrored = 2 * lights.dot(points.normal, points.eye)[:, None] * points.normal - points.eye
+        direction = panorama.turned(torch.nn.functional.normalize(mirrored, dim=1), state.turn)
+        result = torch.zeros_like(points.position)
+        for roughness in torch.unique(material.roughness).tolist():
+            table = panorama.reflected(self.panoramas[state.panorama].radiance, roughness)
+            here = material.roughness == roughness
+            result[here] = panorama.look_up(table, direction[here])
+        return result * world
+
+    def _baked(self, state: LightState, points: _Points) -> Tensor:
+        assert self.maps is not None
+        total = torch.zeros(self.maps.shape[1:], device=self.maps.device)
+        for light in state.lights:
+            if light.map is not None:
+                total += self.maps[light.map] * lights.vector(light.power, total)
+        if state.world_map is not None:
+            total += self.maps[state.world_map] * lights.vector(state.world, total)
+        return light_maps.sample(total, points.uv)
+
+
+def _points(surface: GBuffer, start: int, end: int, eye: np.ndarray) -> _Points:
+    position = surface.position[start:end]
+    place = lights.vector(eye, position)
+    first = surface.visibility.barycentric[start:end]
+    sample = surface.visibility.sample[start:end]
+    within = sample - sample[:1] if len(sample) else sample
+    return _Points(
+        position=position,
+        normal=surface.normal[start:end],
+        uv=surface.uv[start:end],
+        triangle=surface.visibility.triangle[start:end].long(),
+        weights=torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1),
+        number=within,
+        eye=torch.nn.functional.normalize(place[:3] - place[3] * position, dim=1),
+    )
+
+
+def lighting(scene: Scene, geometry: Geometry, mode: Mode, rasterizer: Rasterizer) -> Lighting:
+    """The light of `scene` in one of the modes of ``Settings.light``; `rasterizer` is one for the CPU.
+
+    Raises :class:`InvalidInput` when the mode is "baked" and a light has no map.
+    """
+    device = geometry.device
+    if mode == "baked":
+        _check_baked(scene)
+    occlusion = Occlusion(geometry, scene.surroundings) if mode == "traced" else None
+    pictures = () if scene.rig.panoramas is None else scene.rig.panoramas
+    return Lighting(
+        geometry=geometry,
+        mode=mode,
+        materials=Materials.of(scene.mesh.surfaces, scene.mesh.surface, _mean_albedo(scene), device),
+        panoramas=tuple(panorama.prepare(torch.tensor(picture, device=device)) for picture in pictures),
+        occlusion=occlusion,
+        ambient=None if occlusion is None else _ambient(scene, geometry, rasterizer, occlusion),
+        maps=torch.tensor(scene.light_maps, device=device) if mode == "baked" else None,
+    )
+
+
+def _mean_albedo(scene: Scene) -> list[float]:
+    texture = scene.texture
+    colors = texture.image if isinstance(texture, UvTexture) else texture.colors
+    means: list[float] = srgb_decode(from_bytes(torch.tensor(colors))).reshape(-1, 3).mean(dim=0).tolist()
+    return means
+
+
+def _ambient(scene: Scene, geometry: Geometry, rasterizer: Rasterizer, occlusion: Occlusion) -> Ambient | None:
+    if not any(any(state.world) for state in scene.rig.lights):
+        return None
+    if isinstance(scene.texture, UvTexture):
+        return light_maps.ambient_texels(geometry, rasterizer, occlusion)
+    return light_maps.ambient_vertices(geometry, occlusion)
+
+
+def _check_baked(scene: Scene) -> None:
+    hint = "Collect the scene with baked light, or choose open or traced."
+    if not isinstance(scene.texture, UvTexture):
+        raise InvalidInput("Baked light needs a UV texture; this job has vertex colours.", hint=hint)
+    for state in scene.rig.lights:
+        dark = any(light.map is None for light in state.lights) or (any(state.world) and state.world_map is None)
+        if dark or scene.light_maps is None:
+            raise InvalidInput(f"Light state {state.name!r} has no baked light maps.", hint=hint)
