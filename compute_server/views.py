@@ -19,6 +19,7 @@ from shared.scene import (
     AreaLight,
     Camera,
     CameraJitter,
+    GlowLight,
     Light,
     LightJitter,
     LightState,
@@ -90,7 +91,7 @@ def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.
     moved = moved @ _rotation(np.array([0.0, 0.0, 1.0]), roll)
     frame = np.diag([zoom, zoom, 1.0, 1.0])
     frame[:2, 3] = 2 * shift  # NDC is two units wide
-    return Camera(name=camera.name, view=np.linalg.inv(moved), projection=frame @ camera.projection)
+    return msgspec.structs.replace(camera, view=np.linalg.inv(moved), projection=frame @ camera.projection)
 
 
 def _orbit(to_world: np.ndarray, center: np.ndarray, azimuth: float, elevation: float, distance: float) -> np.ndarray:
@@ -123,11 +124,39 @@ def _factor(spread: float, rng: np.random.Generator) -> float:
 
 
 def jitter_lights(state: LightState, center: Vector, jitter: LightJitter, rng: np.random.Generator) -> LightState:
-    """`state` turned about the vertical axis through `center`, with another strength and tint, within `jitter`."""
-    turn = _rotation(np.array([0.0, 0.0, 1.0]), math.radians(jitter.azimuth) * rng.uniform(-1, 1))[:3, :3]
-    gain = 2 ** (jitter.stops * rng.uniform(-1, 1)) * (1 + jitter.tint) ** rng.uniform(-1, 1, 3)
+    """`state` turned about the vertical axis through `center`, with another strength and tint, within `jitter`.
+
+    Light that lies in light maps cannot turn: each source gets a strength and tint of its own instead.
+    """
+    if is_baked(state):
+        return _mixed(state, jitter, rng)
+    angle = math.radians(jitter.azimuth) * rng.uniform(-1, 1)
+    turn = _rotation(np.array([0.0, 0.0, 1.0]), angle)[:3, :3]
+    gain = _gain(jitter, rng)
     lights = tuple(_turned(light, turn, np.array(center), gain) for light in state.lights)
-    return LightState(name=state.name, lights=lights, world=_vector(gain * state.world))
+    around = state.turn + angle if state.panorama is not None else 0.0
+    return msgspec.structs.replace(state, lights=lights, world=_vector(gain * state.world), turn=around)
+
+
+def is_baked(state: LightState) -> bool:
+    """Whether light maps hold what `state` brings to the surface."""
+    return state.world_map is not None or any(light.map is not None for light in state.lights)
+
+
+def _mixed(state: LightState, jitter: LightJitter, rng: np.random.Generator) -> LightState:
+    """A mixture of the state's sources. What glows in the scene glows as it does: it is no lamp to be changed."""
+    lights = tuple(
+        light
+        if isinstance(light, GlowLight)
+        else msgspec.structs.replace(light, power=_vector(_gain(jitter, rng) * light.power))
+        for light in state.lights
+    )
+    return msgspec.structs.replace(state, lights=lights, world=_vector(_gain(jitter, rng) * state.world))
+
+
+def _gain(jitter: LightJitter, rng: np.random.Generator) -> np.ndarray:
+    """A factor [3] of strength and tint."""
+    return np.asarray(2 ** (jitter.stops * rng.uniform(-1, 1)) * (1 + jitter.tint) ** rng.uniform(-1, 1, 3))
 
 
 def _turned(light: Light, turn: np.ndarray, center: np.ndarray, gain: np.ndarray) -> Light:

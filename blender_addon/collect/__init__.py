@@ -14,9 +14,14 @@ import numpy as np
 from .._shared import arrays, errors, scene
 from .bake import bake_corners, bake_image
 from .find import check_can_show, check_object, find_collection, find_object, nearest_first
+from .light_maps import SAMPLES as LIGHT_MAP_SAMPLES
+from .light_maps import SIZE as LIGHT_MAP_SIZE
+from .light_maps import bake_light_maps
 from .measure import coverage, shared_texels
 from .mesh import check_uvs, evaluated, is_usable, read_mask, read_mesh, render_uv_map, triangle_uvs
-from .rig import RigChoice, bounding_sphere, read_rig
+from .rig import RigChoice, bounding_sphere, read_rig, rig_left_out
+from .surface import read_surfaces
+from .surroundings import read_surroundings
 from .texture import (
     Look,
     Mixed,
@@ -32,6 +37,7 @@ from .unwrap import UV_MAP, add_uv_map
 from .view_transform import read_view_transform
 
 __all__ = [
+    "BakeChoice",
     "Collected",
     "RigChoice",
     "bounding_sphere",
@@ -53,12 +59,21 @@ class Collected:
     """A validated scene, and what the write-back has to know of where it came from.
 
     ``uv_map`` names the UV map that the texture lives in ("" for vertex textures). ``own_rig`` is False when the
-    cameras were made up.
+    cameras were made up. ``left_out`` says what the server does not model, a sentence each.
     """
 
     scene: scene.Scene
     uv_map: str
     own_rig: bool
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BakeChoice:
+    """How light maps are baked: their edge in texels, and samples for each of them."""
+
+    size: int = LIGHT_MAP_SIZE
+    samples: int = LIGHT_MAP_SAMPLES
 
 
 def collect(
@@ -72,16 +87,19 @@ def collect(
     init: str = "own",
     uv: str = "own",
     rig: RigChoice = RigChoice(),  # noqa: B008  # frozen
+    light: str = "open",
+    bake: BakeChoice = BakeChoice(),
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Collected:
     """The scene of a job on mesh object `obj`, as its view layer has it at the current frame.
 
     `mask` names a vertex group; `texture` is "uv" or "vertex"; `texture_size` in texels (None: the object's own);
     `init` is "own" or "#RRGGBB". `uv` is "own" for a UV map of the object, where one will do, or "new" for a map made
-    for the job. `on_progress` is called with the share that is done, 0 to 1. Raises :class:`InvalidInput` that names
-    what cannot be used, before anything is added to the file.
+    for the job. `light` is "open", "traced" (the surroundings are read) or "baked" (light maps are, as `bake` says).
+    `on_progress` is called with the share that is done, 0 to 1. Raises :class:`InvalidInput` that names what cannot be
+    used, before anything is added to the file.
     """
-    _check_options(texture, texture_size, uv)
+    _check_options(texture, texture_size, uv, light)
     context.view_layer.update()
     check_object(context, obj)
     check_can_show(obj, vertex_colors=texture == "vertex")
@@ -89,8 +107,12 @@ def collect(
         look = read_look(result, mesh, init)
         weights = read_mask(result, mesh, mask, invert=invert_mask)
         on_progress(0.3)
-        uv_map = _own_uv_map(result, mesh, look) if (texture, uv) == ("uv", "own") else ""
-        shared_mesh = read_mesh(result, mesh, uv_map=uv_map, mask=weights)
+        surfaces = read_surfaces(result, mesh)
+        own = (texture, uv) == ("uv", "own")
+        uv_map = _own_uv_map(result, mesh, look, atlas=light == "baked") if own else ""
+        shared_mesh = msgspec.structs.replace(
+            read_mesh(result, mesh, uv_map=uv_map, mask=weights), surfaces=surfaces.all, surface=surfaces.which
+        )
     on_progress(0.5)
     views, own_rig = read_rig(context, shared_mesh, rig)
     on_progress(0.6)
@@ -104,12 +126,20 @@ def collect(
             on_progress(0.8)
             start = _uv_start(context, obj, look, uv_map, texture_size)
         on_progress(0.9)
-        view = read_view_transform(context)
-        whole = scene.Scene(mesh=shared_mesh, texture=start, rig=views, view_transform=view)
+        whole = scene.Scene(
+            mesh=shared_mesh,
+            texture=start,
+            rig=views,
+            surroundings=read_surroundings(context, obj) if light == "traced" else None,
+            view_transform=read_view_transform(context),
+        )
+        if light == "baked":
+            whole = _with_light_maps(context, obj, whole, uv_map, bake, on_progress)
         arrays.validate(whole, "scene")
         scene.check_scene(whole)
     on_progress(1.0)
-    return Collected(scene=whole, uv_map=uv_map, own_rig=own_rig)
+    left_out = (*surfaces.left_out, *rig_left_out(context, rig))
+    return Collected(scene=whole, uv_map=uv_map, own_rig=own_rig, left_out=left_out)
 
 
 @contextmanager
@@ -124,7 +154,13 @@ def _taking_back_a_new_uv_map(obj: Any) -> Iterator[None]:
         raise
 
 
-def _check_options(texture: str, texture_size: int | None, uv: str) -> None:
+def _check_options(texture: str, texture_size: int | None, uv: str, light: str) -> None:
+    if light not in ("open", "traced", "baked"):
+        raise errors.InvalidInput(f"There is no light {light!r}.", hint="Use open, traced or baked.")
+    if light == "baked" and texture == "vertex":
+        raise errors.InvalidInput(
+            "Baked light needs a UV texture; this job has vertex colours.", hint="Use a UV texture, or traced light."
+        )
     if texture not in ("uv", "vertex"):
         raise errors.InvalidInput(f"There is no texture kind {texture!r}.", hint="Use uv or vertex.")
     if uv not in ("own", "new"):
@@ -135,10 +171,11 @@ def _check_options(texture: str, texture_size: int | None, uv: str) -> None:
         )
 
 
-def _own_uv_map(obj: Any, mesh: Any, look: Look) -> str:
+def _own_uv_map(obj: Any, mesh: Any, look: Look, *, atlas: bool) -> str:
     """The UV map of an evaluated `obj` that its texture can live in, "" when a new one is needed.
 
-    Several images are laid out each for itself. What is baked needs a place of its own for every part of the surface.
+    Several images are laid out each for itself. What is baked needs a place of its own for every part of the surface,
+    and so does everything with `atlas`.
     """
     pictures = look.pictures if isinstance(look, Mixed) else (look,) if isinstance(look, Pictured) else ()
     for picture in pictures:
@@ -147,7 +184,7 @@ def _own_uv_map(obj: Any, mesh: Any, look: Look) -> str:
     if len(pictures) > 1 or not uv_map:
         return ""
     uv = triangle_uvs(obj, mesh, uv_map)
-    fits = is_usable(uv) and (without_bake(look, uv_map) is not None or _is_atlas(uv))
+    fits = is_usable(uv) and ((without_bake(look, uv_map) is not None and not atlas) or _is_atlas(uv))
     return uv_map if fits else ""
 
 
@@ -168,6 +205,23 @@ def _new_uv_map(context: Any, obj: Any) -> tuple[str, np.ndarray]:
         uv = triangle_uvs(result, mesh, name)
         check_uvs(result, name, uv)
         return name, uv
+
+
+def _with_light_maps(
+    context: Any, obj: Any, whole: scene.Scene, uv_map: str, choice: BakeChoice, on_progress: Callable[[float], None]
+) -> scene.Scene:
+    assert isinstance(whole.texture, scene.UvTexture)  # see _check_options
+    rig, maps = bake_light_maps(
+        context,
+        obj,
+        whole.rig,
+        whole.texture,
+        uv_map,
+        size=choice.size,
+        samples=choice.samples,
+        on_progress=on_progress,
+    )
+    return msgspec.structs.replace(whole, rig=rig, light_maps=maps)
 
 
 def _uv_start(context: Any, obj: Any, look: Look, uv_map: str, size: int | None) -> scene.UvTexture:

@@ -32,14 +32,14 @@ def bake_image(context: Any, obj: Any, uv_map: str, size: int) -> np.ndarray:
 
     Beyond the margin around islands it is filled with the mean colour. Raises :class:`InvalidInput` when Cycles cannot.
     """
-    with _made() as made, _stand_in(context, obj, made) as studio:
+    with temporary() as made, _stand_in(context, obj, made) as studio:
         image = bpy.data.images.new(NAME, size, size, float_buffer=True)
         made.append(image)
         image.pixels.foreach_set(np.full(size * size * 4, UNTOUCHED, np.float32))
         (stand_in,) = studio.objects
         for material in stand_in.data.materials:
             _aim(material, image)
-        _bake(context, studio, target="IMAGE_TEXTURES", uv_layer=uv_map, margin=size // MARGIN)
+        bake_onto(context, studio, stand_in, target="IMAGE_TEXTURES", uv_layer=uv_map, margin=size // MARGIN)
         rgba = np.empty(size * size * 4, np.float32)
         image.pixels.foreach_get(rgba)
     linear = rgba.reshape(size, size, 4)[..., :3]
@@ -51,12 +51,12 @@ def bake_image(context: Any, obj: Any, uv_map: str, size: int) -> np.ndarray:
 
 def bake_corners(context: Any, obj: Any) -> np.ndarray:
     """The colours of `obj` at the face corners of its evaluated mesh, [L, 3] float32, linear."""
-    with _made() as made, _stand_in(context, obj, made) as studio:
+    with temporary() as made, _stand_in(context, obj, made) as studio:
         (stand_in,) = studio.objects
         attributes = stand_in.data.color_attributes
         attributes.active_color = attributes.new(NAME, "FLOAT_COLOR", "CORNER")
         name = attributes.active_color.name
-        _bake(context, studio, target="VERTEX_COLORS")
+        bake_onto(context, studio, stand_in, target="VERTEX_COLORS")
         baked = stand_in.data.color_attributes[name]
         return values(baked.data, "color", (len(baked.data), 4))[:, :3]
 
@@ -65,7 +65,7 @@ def bake_corners(context: Any, obj: Any) -> np.ndarray:
 
 
 @contextmanager
-def _made() -> Iterator[list[Any]]:
+def temporary() -> Iterator[list[Any]]:
     """A list for what is made inside the block; all of it is removed afterwards."""
     made: list[Any] = []
     try:
@@ -109,8 +109,19 @@ def _dress(mesh: Any, materials: list[Any | None], made: list[Any]) -> None:
     mesh.polygons.foreach_set("material_index", indices.clip(0, last))
 
 
-def _bake(context: Any, studio: Any, **options: Any) -> None:
-    (stand_in,) = studio.objects
+def bake_onto(
+    context: Any,
+    studio: Any,
+    stand_in: Any,
+    *,
+    kind: str = "EMIT",
+    use_clear: bool = False,
+    **options: Any,
+) -> None:
+    """Blender's bake operator on `stand_in` in the scene `studio`, whatever is selected or seen elsewhere.
+
+    Raises :class:`InvalidInput` when it cannot.
+    """
     try:
         # Without an area: operators ask a viewport in local view what is visible.
         with context.temp_override(
@@ -124,15 +135,15 @@ def _bake(context: Any, studio: Any, **options: Any) -> None:
             selected_editable_objects=[stand_in],
         ):
             bpy.ops.object.bake(
-                type="EMIT",
+                type=kind,
                 margin_type="EXTEND",
-                use_clear=False,
+                use_clear=use_clear,
                 use_selected_to_active=False,
                 save_mode="INTERNAL",
                 **options,
             )
     except RuntimeError as error:  # what Blender's operators raise
-        raise errors.InvalidInput(f"The object's colour cannot be baked: {str(error).strip()}", hint=START) from error
+        raise errors.InvalidInput(f"The object cannot be baked: {str(error).strip()}", hint=START) from error
 
 
 # --- materials that glow ----------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import numpy as np
 
 from .._shared import errors, scene
 from .cameras import may_see, read_cameras
-from .find import CAMERAS, LIGHTS, find_collection
-from .lights import read_scene_lights, read_states, vector
+from .find import CAMERAS, LIGHTS, find_collection, rendered_objects
+from .lights import left_out, read_scene_lights, read_states, vector
 from .panorama import Panoramas
 from .rigs import CAMERA_JITTER, LIGHT_JITTER, default_cameras, default_lights
 
@@ -52,6 +52,17 @@ def read_rig(context: Any, mesh: scene.Mesh, choice: RigChoice) -> tuple[scene.R
         panoramas=panoramas.all(),
     )
     return rig, bool(cameras)
+
+
+def rig_left_out(context: Any, choice: RigChoice) -> tuple[str, ...]:
+    """What of the lights that `choice` means only Blender knows, a sentence each."""
+    collection = find_collection(context, LIGHTS) if choice.lights == "auto" else choice.lights
+    if collection == "around":
+        return ()
+    whole = collection is None or collection == "scene"
+    objects: Any = rendered_objects(context) if whole else collection.all_objects  # type: ignore[union-attr]
+    there = context.view_layer.objects
+    return left_out(context, [obj for obj in objects if obj.type == "LIGHT" and obj.name in there])
 
 
 def _own_cameras(context: Any, source: Source) -> tuple[scene.Camera, ...]:

@@ -108,7 +108,7 @@ def _look_of(mesh: Any, material: Any | None) -> Look:
     tree = node_tree(material)
     if tree is None:
         return _flat(material.diffuse_color)
-    shader = _shader(tree)
+    shader = shader_of(tree)
     if shader is None:
         return _flat((0.0, 0.0, 0.0))  # as renders show it
     images = _check_images(material, shader)
@@ -118,7 +118,8 @@ def _look_of(mesh: Any, material: Any | None) -> Look:
     return look or Mixed((), max((max(image.size) for image in images), default=0))
 
 
-def _shader(tree: Any) -> Any | None:
+def shader_of(tree: Any) -> Any | None:
+    """The shader that a material's tree ends in; None when there is none."""
     output = tree.get_output_node("CYCLES")
     link = link_into(output.inputs["Surface"]) if output is not None else None
     return link.from_node if link is not None else None

@@ -20,7 +20,7 @@ from compute_server.views import (
     random_views,
 )
 from shared.errors import InvalidInput
-from shared.scene import AreaLight, CameraJitter, LightJitter, LightState, PointLight, Rig, SunLight, View
+from shared.scene import AreaLight, CameraJitter, GlowLight, LightJitter, LightState, PointLight, Rig, SunLight, View
 
 RIG = bench_scene(16).rig
 NO_CAMERA_JITTER = CameraJitter(azimuth=0, elevation=0, roll=0, distance=0, zoom=0, shift=0)
@@ -182,3 +182,30 @@ def test_the_pictures_of_the_rig_take_turns_as_backgrounds() -> None:
 def test_pictures_are_refused_as_backgrounds_when_the_rig_has_none() -> None:
     with pytest.raises(InvalidInput, match="no background pictures"):
         backgrounds("pictures")
+
+
+# --- baked light and panoramas ----------------------------------------------------------------------------------------
+
+
+def test_a_panorama_turns_with_the_lamps() -> None:
+    lamp = SunLight(power=(1.0, 1.0, 1.0), direction=(1.0, 0.0, 0.0))
+    state = LightState(name="sky", lights=(lamp,), world=(1.0, 1.0, 1.0), panorama=0, turn=0.25)
+    turned = jitter_lights(state, (0.0, 0.0, 0.0), LightJitter(), np.random.default_rng(3))
+    (sun_now,) = turned.lights
+    assert isinstance(sun_now, SunLight)
+    angle = math.atan2(sun_now.direction[1], sun_now.direction[0])
+    assert turned.turn - 0.25 == pytest.approx(angle)
+    assert abs(angle) > 1e-3
+
+
+def test_baked_lights_stay_where_they_are_and_mix_anew() -> None:
+    lamps = tuple(PointLight(power=(1.0, 1.0, 1.0), position=(float(i), 1.0, 2.0), map=i) for i in range(2))
+    glow = GlowLight(power=(1.0, 1.0, 1.0), map=2)
+    state = LightState(name="baked", lights=(*lamps, glow), world=(1.0, 1.0, 1.0), world_map=3)
+    mixed = jitter_lights(state, (0.0, 0.0, 0.0), LightJitter(), np.random.default_rng(3))
+    assert [light.position for light in mixed.lamps] == [lamp.position for lamp in lamps]  # type: ignore[union-attr]
+    assert [light.map for light in mixed.lights] == [0, 1, 2]
+    assert mixed.lights[2] == glow
+    powers = {light.power for light in mixed.lamps} | {mixed.world}
+    assert len(powers) == 3
+    assert all(2**-0.5 / 1.1 <= channel <= 2**0.5 * 1.1 for power in powers for channel in power)
