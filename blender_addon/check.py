@@ -15,7 +15,8 @@ import bpy
 import numpy as np
 
 from ._shared import scene as shared_scene
-from .collect import color, rigs
+from .collect import color, rigs, view_transform
+from .collect.surroundings import neighbours, put_copies
 
 
 def render_views(
@@ -23,22 +24,44 @@ def render_views(
     obj: bpy.types.Object,
     views: Sequence[shared_scene.View],
     *,
-    size: int,
+    size: int | tuple[int, int],
     samples: int = 64,
+    panoramas: np.ndarray | None = None,
+    surroundings: bool = False,
     on_view: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Pictures of `obj` in each of `views`: [K, size, size, 3] uint8, display-encoded sRGB, row 0 at the top.
+    """Pictures of `obj` in each of `views`: [K, H, W, 3] uint8, display-encoded, row 0 at the top.
 
-    Light is traced with shadows and bounces; backgrounds are put behind in linear light, as the server does it.
-    `on_view` is called with the number of pictures done after each.
+    `size` is an edge, or height and width. Light is traced with shadows and bounces, around the object alone or, with
+    `surroundings`, among the other objects of the scene, which the camera does not see. `panoramas` are those of the
+    rig that `views` refer to. Backgrounds are put behind in linear light, as the server does it; then the scene's own
+    view transform is applied, by Blender. `on_view` is called with the number of pictures done after each.
     """
-    pictures = np.empty((len(views), size, size, 3), dtype=np.uint8)
-    with _shown(obj), _studio(context, obj, size=size, samples=samples) as studio, TemporaryDirectory() as folder:
+    height, width = (size, size) if isinstance(size, int) else size
+    pictures = np.empty((len(views), height, width, 3), dtype=np.uint8)
+    around = surroundings and bool(neighbours(context, obj))
+    with (
+        _shown(obj),
+        _view(context.scene) as show,
+        _studio(context, obj, height=height, width=width, samples=samples, surroundings=around) as studio,
+        TemporaryDirectory() as folder,
+    ):
         for number, view in enumerate(views):
-            pictures[number] = _picture(context, studio, view, Path(folder) / f"{number}.exr")
+            linear = _linear(context, studio, view, panoramas, Path(folder) / f"{number}.exr")
+            pictures[number] = color.to_bytes(show(over_background(linear, view.background)))
             if on_view is not None:
                 on_view(number + 1)
     return pictures
+
+
+@contextmanager
+def _view(owner: bpy.types.Scene) -> Iterator[view_transform.Develop]:
+    """What the artist's scene makes of linear colours."""
+    if view_transform.is_standard(owner):
+        yield color.encode
+        return
+    with view_transform.developing(owner) as develop:
+        yield develop
 
 
 # --- the temporary scene ----------------------------------------------------------------------------------------------
@@ -57,29 +80,34 @@ def _shown(obj: bpy.types.Object) -> Iterator[None]:
 
 
 @contextmanager
-def _studio(context: bpy.types.Context, obj: bpy.types.Object, *, size: int, samples: int) -> Iterator[bpy.types.Scene]:
-    """A scene with nothing in it but `obj`, current inside the block; gone afterwards."""
+def _studio(
+    context: bpy.types.Context, obj: bpy.types.Object, *, height: int, width: int, samples: int, surroundings: bool
+) -> Iterator[bpy.types.Scene]:
+    """A scene with nothing in it but `obj`, and its neighbours unseen, current inside the block; gone afterwards."""
     frame, images = context.scene.frame_current, set(bpy.data.images)
     studio = bpy.data.scenes.new("Assistive check")
+    copies: list[bpy.types.Object] = []
     try:
         studio.collection.objects.link(obj)
+        if surroundings:
+            copies += put_copies(context, obj, studio.collection, seen=False)
         studio.frame_current = frame
-        _set_up_render(studio, size)
+        _set_up_render(studio, height, width)
         _set_up_cycles(studio.cycles, samples)
         with context.temp_override(scene=studio, view_layer=studio.view_layers[0]):
             yield studio
     finally:
         # Not scenes.remove: Blender 4.3 crashes in it under --command, where there is no window to take the scene from.
-        bpy.data.batch_remove([studio])
+        bpy.data.batch_remove([studio, *copies])
         # Rendering leaves an image of its own behind, which is the artist's if it was there before.
         bpy.data.batch_remove([image for image in set(bpy.data.images) - images if image.type == "RENDER_RESULT"])
 
 
-def _set_up_render(studio: bpy.types.Scene, size: int) -> None:
-    """Square pictures in scene-linear floats, without the world in them and without any look."""
+def _set_up_render(studio: bpy.types.Scene, height: int, width: int) -> None:
+    """Pictures in scene-linear floats, without the world in them and without any look."""
     render = studio.render
     render.engine = "CYCLES"
-    render.resolution_x = render.resolution_y = size
+    render.resolution_x, render.resolution_y = width, height
     render.resolution_percentage = 100
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
     render.film_transparent = True
@@ -102,51 +130,60 @@ def _set_up_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
     cycles.seed = 0
     cycles.pixel_filter_type = "BOX"
     cycles.film_exposure = 1.0
+    cycles.sample_clamp_indirect = cycles.light_sampling_threshold = 0.0
 
 
 @contextmanager
-def _staged(context: bpy.types.Context, studio: bpy.types.Scene, view: shared_scene.View) -> Iterator[None]:
+def _staged(
+    context: bpy.types.Context, studio: bpy.types.Scene, view: shared_scene.View, panoramas: np.ndarray | None
+) -> Iterator[None]:
     """The view's camera, lights and world in the studio; gone afterwards, also when making them failed half-way."""
-    own = set(studio.collection.objects)
+    own, images = set(studio.collection.objects), set(bpy.data.images)
     try:
         studio.camera = rigs.make_camera(context, view.camera, studio.collection)
-        rigs.make_lights(context, view.lights, studio.collection)
+        rigs.make_lights(context, view.lights, studio.collection, panoramas)
         yield
     finally:
         made = set(studio.collection.objects) - own
         data = {temporary.data for temporary in made}
+        data |= {image for image in set(bpy.data.images) - images if image.type != "RENDER_RESULT"}
         bpy.data.batch_remove([*made, *data, *([studio.world] if studio.world else [])])
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _picture(context: bpy.types.Context, studio: bpy.types.Scene, view: shared_scene.View, path: Path) -> np.ndarray:
-    size = studio.render.resolution_x
-    with _staged(context, studio, view):
+def _linear(
+    context: bpy.types.Context,
+    studio: bpy.types.Scene,
+    view: shared_scene.View,
+    panoramas: np.ndarray | None,
+    path: Path,
+) -> np.ndarray:
+    """One render, [H, W, 4] float32, linear, premultiplied, row 0 at the top."""
+    with _staged(context, studio, view, panoramas):
         studio.render.filepath = str(path)
         bpy.ops.render.render(write_still=True, scene=studio.name)
-    return over_background(_load_linear(path, size), view.background)
+    return _load(path, studio.render.resolution_y, studio.render.resolution_x)
 
 
-def _load_linear(path: Path, size: int) -> np.ndarray:
-    """The EXR at `path` as [size, size, 4] float32, linear, premultiplied, row 0 at the top."""
+def _load(path: Path, height: int, width: int) -> np.ndarray:
     image = bpy.data.images.load(str(path))
     try:
-        pixels = np.empty(size * size * 4, dtype=np.float32)
+        pixels = np.empty(height * width * 4, dtype=np.float32)
         image.pixels.foreach_get(pixels)
     finally:
         bpy.data.images.remove(image)
-    return pixels.reshape(size, size, 4)[::-1]
+    return pixels.reshape(height, width, 4)[::-1]
 
 
 def over_background(rgba: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """`rgba` ([H, W, 4] linear, premultiplied) before `background` ([h, w, 3] uint8): [H, W, 3] uint8, sRGB.
+    """`rgba` ([H, W, 4] linear, premultiplied) before `background` ([h, w, 3] uint8): [H, W, 3] float32, linear.
 
     The background is stretched as the server stretches it (bilinear) and mixed in, both in linear light.
     """
     behind = _stretched(color.decode(background / np.float32(255)), *rgba.shape[:2])
-    return color.to_bytes(color.encode(rgba[..., :3] + (1.0 - rgba[..., 3:]) * behind))
+    return np.asarray(rgba[..., :3] + (1.0 - rgba[..., 3:]) * behind, np.float32)
 
 
 def _stretched(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -103,6 +103,14 @@ def _object_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backgrounds", metavar="WHICH", help="varied (default), flat, noise, grey, or a folder of pictures"
     )
+    parser.add_argument(
+        "--light",
+        choices=("open", "traced", "baked"),
+        default="open",
+        help="open (default): nothing hides light; traced: shadows by rays; baked: shadows and bounces, by Cycles",
+    )
+    parser.add_argument("--light-map-size", type=_positive, default=256, metavar="TEXELS", help="for --light baked")
+    parser.add_argument("--light-map-samples", type=_positive, default=64, metavar="N", help="for --light baked")
     parser.add_argument("--uv", choices=("own", "new"), default="own", help="the object's UV map, or a new one")
     parser.add_argument("--texture", choices=("uv", "vertex"), default="uv", help="an image, or vertex colours")
     parser.add_argument("--texture-size", type=_positive, metavar="TEXELS", help="edge (default: the object's own)")
@@ -152,7 +160,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
-    names += ["norm", "objective", "sampling", "stop_at"]
+    names += ["norm", "objective", "sampling", "stop_at", "light"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)
@@ -282,8 +290,17 @@ def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float
         init=options.init,
         uv=options.uv,
         rig=_rig_choice(options),
+        light=options.light,
+        bake=collect.BakeChoice(options.light_map_size, options.light_map_samples),
+        on_progress=lambda share: _show_collecting(run, share),
     )
+    run.display.close()
     return collected, time.perf_counter() - began
+
+
+def _show_collecting(run: _Run, share: float) -> None:
+    if run.options.light == "baked":  # everything else is done in a moment
+        run.display.count("collecting the scene and its light, %:", round(100 * share), 100)
 
 
 def _rig_choice(options: argparse.Namespace) -> collect.RigChoice:
@@ -343,7 +360,9 @@ def _apply_and_check(
     before, trouble = _attempt(lambda: _render_before(run, obj, collected, result)) if wanted else (None, None)
     _apply(obj, collected, result.texture, result)
     if before is not None:
-        found, trouble = _attempt(lambda: _judge(run, before, _render(run, obj, result, "after"), result, began))
+        found, trouble = _attempt(
+            lambda: _judge(run, before, _render(run, obj, collected, result, "after"), result, began)
+        )
     if trouble is None:
         sheet, trouble = _attempt(lambda: _draw_sheet(run, result, found))
     return _Findings(found, sheet, trouble)
@@ -376,12 +395,14 @@ def _render_before(
     """Pictures of the texture that the job began with, by the same way as those of its result."""
     _apply(obj, collected, collected.scene.texture, None)
     try:
-        return _render(run, obj, result, "before")
+        return _render(run, obj, collected, result, "before")
     finally:
         apply.restore_original(obj, discard=True)
 
 
-def _render(run: _Run, obj: bpy.types.Object, result: messages.Result, what: str) -> np.ndarray:
+def _render(
+    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result, what: str
+) -> np.ndarray:
     views = result.check_views
 
     def rendered(count: int) -> None:
@@ -392,7 +413,14 @@ def _render(run: _Run, obj: bpy.types.Object, result: messages.Result, what: str
     size = result.pictures_after.shape[1]
     try:
         return check.render_views(
-            bpy.context, obj, views, size=size, samples=run.options.check_samples, on_view=rendered
+            bpy.context,
+            obj,
+            views,
+            size=size,
+            samples=run.options.check_samples,
+            panoramas=collected.scene.rig.panoramas,
+            surroundings=run.options.light != "open",
+            on_view=rendered,
         )
     finally:
         run.display.close()

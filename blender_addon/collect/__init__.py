@@ -50,6 +50,8 @@ __all__ = [
 ]
 
 LARGEST_TEXTURE = 16384
+BEFORE_BAKING, BEFORE_CHECKS = 0.1, 0.95
+"""The share of the work that is done when light maps are begun, and when all is there but the last checks."""
 MOST_SHARED = 0.01
 """The share of a texture that two faces may both show when something is baked to it."""
 
@@ -100,22 +102,26 @@ def collect(
     used, before anything is added to the file.
     """
     _check_options(texture, texture_size, uv, light)
+
+    def told(share: float) -> None:
+        on_progress(share * BEFORE_BAKING if light == "baked" else share * BEFORE_CHECKS)
+
     context.view_layer.update()
     check_object(context, obj)
     check_can_show(obj, vertex_colors=texture == "vertex")
     with evaluated(context, obj) as (result, mesh):
         look = read_look(result, mesh, init)
         weights = read_mask(result, mesh, mask, invert=invert_mask)
-        on_progress(0.3)
+        told(0.3)
         surfaces = read_surfaces(result, mesh)
         own = (texture, uv) == ("uv", "own")
         uv_map = _own_uv_map(result, mesh, look, atlas=light == "baked") if own else ""
         shared_mesh = msgspec.structs.replace(
             read_mesh(result, mesh, uv_map=uv_map, mask=weights), surfaces=surfaces.all, surface=surfaces.which
         )
-    on_progress(0.5)
+    told(0.5)
     views, own_rig = read_rig(context, shared_mesh, rig)
-    on_progress(0.6)
+    told(0.6)
     with _taking_back_a_new_uv_map(obj):
         if texture == "vertex":
             start: scene.Texture = _vertex_start(context, obj, look, own=init == "own")
@@ -123,9 +129,9 @@ def collect(
             if not uv_map:
                 uv_map, layout = _new_uv_map(context, obj)
                 shared_mesh = msgspec.structs.replace(shared_mesh, uv=layout)
-            on_progress(0.8)
+            told(0.8)
             start = _uv_start(context, obj, look, uv_map, texture_size)
-        on_progress(0.9)
+        told(1.0)
         whole = scene.Scene(
             mesh=shared_mesh,
             texture=start,
@@ -219,7 +225,7 @@ def _with_light_maps(
         uv_map,
         size=choice.size,
         samples=choice.samples,
-        on_progress=on_progress,
+        on_progress=lambda share: on_progress(BEFORE_BAKING + (BEFORE_CHECKS - BEFORE_BAKING) * share),
     )
     return msgspec.structs.replace(whole, rig=rig, light_maps=maps)
 

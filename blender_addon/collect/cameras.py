@@ -29,19 +29,21 @@ def read_cameras(context: Any, collection: Any | None) -> tuple[scene.Camera, ..
     return tuple(read_camera(context, obj) for obj in cameras)
 
 
-def read_camera(context: Any, obj: Any) -> scene.Camera:
-    """One camera object by its matrices: fit, shift and orthographic scale are Blender's own."""
+def read_camera(context: Any, obj: Any, *, width: int = FRAME, height: int = FRAME) -> scene.Camera:
+    """One camera object by its matrices for a frame of `width` × `height`: fit, shift and orthographic scale are
+    Blender's own."""
     if obj.data.type == "PANO":
         raise errors.InvalidInput(
             f"Camera {obj.name!r} is panoramic.", hint="Make it perspective or orthographic, or remove it."
         )
     depsgraph = context.evaluated_depsgraph_get()
     world = np.array(obj.evaluated_get(depsgraph).matrix_world, np.float64)
-    projection = obj.calc_matrix_camera(depsgraph, x=FRAME, y=FRAME)
+    projection = obj.calc_matrix_camera(depsgraph, x=width, y=height)
     return scene.Camera(
         name=obj.name,
         view=np.linalg.inv(without_scale(world)),
         projection=np.array(projection, np.float64),
+        aspect=width / height,
     )
 
 

@@ -182,25 +182,25 @@ def _area(center: scene.Vector, radius: float, irradiance: float, azimuth: float
 
 
 def make_camera(context: Any, camera: scene.Camera, collection: Any) -> bpy.types.Object:
-    """A Blender camera that sees what `camera` sees in a square frame, linked to `collection`."""
+    """A Blender camera that sees what `camera` sees in a frame of its aspect, linked to `collection`."""
     data = bpy.data.cameras.new(camera.name)
     data.sensor_fit, data.sensor_width = "HORIZONTAL", SENSOR_MM
-    _set_lens(data, camera.projection)
+    _set_lens(data, camera.projection, camera.aspect)
     obj = _place(data, camera.name, np.linalg.inv(camera.view), collection)
     context.view_layer.update()
     return obj
 
 
-def _set_lens(data: Any, projection: np.ndarray) -> None:
-    """Lens, shift and clipping of a camera from its projection [4, 4]."""
+def _set_lens(data: Any, projection: np.ndarray, aspect: float) -> None:
+    """Lens, shift (in widths, both) and clipping of a camera from its projection [4, 4]."""
     depth, offset = projection[2, 2], projection[2, 3]
     if projection[3, 2] == 0:
         data.type, data.ortho_scale = "ORTHO", 2.0 / projection[0, 0]
-        data.shift_x, data.shift_y = -projection[0, 3] / 2, -projection[1, 3] / 2
+        data.shift_x, data.shift_y = -projection[0, 3] / 2, -projection[1, 3] / 2 / aspect
         data.clip_start, data.clip_end = (offset + 1) / depth, (offset - 1) / depth
     else:
         data.type, data.lens = "PERSP", projection[0, 0] * SENSOR_MM / 2
-        data.shift_x, data.shift_y = projection[0, 2] / 2, projection[1, 2] / 2
+        data.shift_x, data.shift_y = projection[0, 2] / 2, projection[1, 2] / 2 / aspect
         data.clip_start = offset / (depth - 1)
         data.clip_end = offset / min(depth + 1, -1e-6)  # float32 may hold no far plane at all
 

@@ -11,7 +11,7 @@ import pytest
 
 from blender_addon import check
 from blender_addon._shared import scene
-from blender_addon.collect import color, rigs
+from blender_addon.collect import color, rigs, view_transform
 
 SIZE = 32
 GREY = np.full((2, 2, 3), 128, dtype=np.uint8)
@@ -21,7 +21,8 @@ OVERCAST = scene.LightState(name="overcast", world=(0.5, 0.5, 0.5))
 
 @pytest.fixture(autouse=True)
 def _empty_scene(context: Any) -> None:
-    """Every test starts from an empty file."""
+    """Every test starts from an empty file, whose colours are shown as they are."""
+    context.scene.view_settings.view_transform = "Standard"
 
 
 def plane(*, size: float = 2.0) -> Any:
@@ -93,7 +94,7 @@ def test_an_edge_is_mixed_in_linear_light() -> None:
     rgba = np.zeros((1, 1, 4), dtype=np.float32)
     rgba[0, 0] = (0.5, 0.5, 0.5, 0.5)
     black = np.zeros((1, 1, 3), dtype=np.uint8)
-    assert check.over_background(rgba, black)[0, 0].tolist() == [188, 188, 188]
+    assert color.to_bytes(color.encode(check.over_background(rgba, black)))[0, 0].tolist() == [188, 188, 188]
 
 
 @pytest.mark.parametrize("source", [8, 64])
@@ -162,3 +163,56 @@ def _half_done(make: Callable[..., Any]) -> Callable[..., Any]:
         raise RuntimeError("half-way")
 
     return failing
+
+
+# --- as the artist's scene shows it -----------------------------------------------------------------------------------
+
+
+def test_the_scenes_own_view_is_applied_to_object_and_background_alike() -> None:
+    obj, bright = plane(), np.full((2, 2, 3), 240, np.uint8)
+    standard = render(obj, from_above(background=bright))[0]
+    bpy.context.scene.view_settings.view_transform = "AgX"
+    agx = render(obj, from_above(background=bright))[0]
+    linear = np.stack([color.decode(standard[SIZE // 2, SIZE // 2] / 255), color.decode(bright[0, 0] / 255)])
+    with view_transform.developing(bpy.context.scene) as develop:
+        wanted = color.to_bytes(develop(linear.astype(np.float32)))
+    # The standard picture is rounded to 8 bits before it is made linear again.
+    np.testing.assert_allclose(agx[SIZE // 2, SIZE // 2], wanted[0], atol=1)
+    np.testing.assert_allclose(agx[0, 0], wanted[1], atol=1)
+    assert agx[0, 0, 0] < 220
+
+
+def test_a_panorama_is_the_world_of_its_views() -> None:
+    panorama = np.full((1, 8, 16, 3), 0.5, np.float32)
+    state = scene.LightState(name="around", world=(1.0, 1.0, 1.0), panorama=0)
+    picture = check.render_views(bpy.context, plane(), [from_above(state)], size=SIZE, samples=64, panoramas=panorama)
+    middle = picture[0, SIZE // 2 - 4 : SIZE // 2 + 4, SIZE // 2 - 4 : SIZE // 2 + 4]
+    assert middle.mean() == pytest.approx(encoded(0.25), abs=1)
+
+
+def test_neighbours_shade_the_object_and_are_not_seen() -> None:
+    obj = plane()
+    bpy.ops.mesh.primitive_plane_add(size=1.0, location=(0, 0, 2))
+    roof = bpy.context.object
+    before = datablocks()
+    alone, among = (render(obj, from_above(), surroundings=flag)[0] for flag in (False, True))
+    assert datablocks() == before
+    assert roof.visible_camera
+    middle, beside = (SIZE // 2, SIZE // 2), (SIZE // 2, SIZE // 2 + 6)
+    assert alone[middle][0] == pytest.approx(encoded(1 / np.pi), abs=1)
+    assert among[middle][0] < 10
+    np.testing.assert_allclose(among[beside], alone[beside], atol=6)  # a little less of the sky's bounce
+
+
+def test_pictures_need_not_be_square() -> None:
+    camera = scene.Camera(
+        name="wide",
+        view=rigs.look_at(np.array((0.0, 0.0, 10.0)), (0.0, 0.0, 0.0)),
+        projection=np.array([[2.5, 0, 0, 0], [0, 5, 0, 0], [0, 0, -1.02, -0.2], [0, 0, -1, 0]], dtype=np.float64),
+        aspect=2.0,
+    )
+    view = scene.View(camera=camera, lights=SUN, background=GREY)
+    picture = check.render_views(bpy.context, plane(), [view], size=(16, 32), samples=4)[0]
+    lit = picture[..., 0] != 128
+    assert picture.shape == (16, 32, 3)
+    assert (lit.any(axis=0).sum(), lit.any(axis=1).sum()) == (8, 8)  # a square plane stays square

@@ -1159,11 +1159,14 @@ def random_camera(context: Any, rng: np.random.Generator, number: int) -> Any:
     data.type = "ORTHO" if number % 3 == 2 else "PERSP"
     data.lens, data.ortho_scale = rng.uniform(20, 90), rng.uniform(2, 8)
     data.sensor_width, data.sensor_height = rng.uniform(20, 40), rng.uniform(15, 40)
-    data.sensor_fit = ("AUTO", "HORIZONTAL", "VERTICAL")[number % 3]
+    data.sensor_fit = ("AUTO", "HORIZONTAL", "VERTICAL")[number // 3 % 3]
     data.shift_x, data.shift_y = rng.uniform(-0.3, 0.3, 2)
     obj = link(context, data, f"Camera {number}", rng.uniform(-2, 2, 3))
     obj.rotation_euler = rng.uniform(-3, 3, 3)
-    obj.scale = rng.uniform(0.5, 2, 3)
+    obj.scale = rng.uniform(0.5, 2, 3) * rng.choice([1, 1, -1], 3)
+    if number % 4 == 3:  # on a scaled and turned empty
+        obj.parent = link(context, None, f"Empty {number}", rng.uniform(-2, 2, 3))
+        obj.parent.rotation_euler, obj.parent.scale = rng.uniform(-3, 3, 3), np.full(3, rng.uniform(0.3, 3))
     context.view_layer.update()
     return obj
 
@@ -1186,14 +1189,18 @@ def points_in_frame(camera: scene.Camera, rng: np.random.Generator, count: int) 
 def test_cameras_project_points_where_blender_does(context: Any) -> None:
     context.scene.render.resolution_x = context.scene.render.resolution_y = 224
     rng = np.random.default_rng(1)
-    for number in range(12):
+    render = context.scene.render
+    for number in range(200):
         obj = random_camera(context, rng, number)
-        camera = read_camera(context, obj)
-        points = points_in_frame(camera, rng, 50)
-        clip = np.column_stack([points, np.ones(50)]) @ (camera.projection @ camera.view).T
-        found = (clip[:, :2] / clip[:, 3:] + 1) / 2 * 224
+        size = np.array((1024, 1024) if number % 2 else rng.integers(400, 1025, 2))
+        render.resolution_x, render.resolution_y = size.tolist()
+        camera = read_camera(context, obj, width=int(size[0]), height=int(size[1]))
+        assert camera.aspect == size[0] / size[1]
+        points = points_in_frame(camera, rng, 20)
+        clip = np.column_stack([points, np.ones(20)]) @ (camera.projection @ camera.view).T
+        found = (clip[:, :2] / clip[:, 3:] + 1) / 2 * size
         wanted = [bpy_object_utils.world_to_camera_view(context.scene, obj, mathutils.Vector(p))[:2] for p in points]
-        np.testing.assert_allclose(found, np.array(wanted) * 224, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found, np.array(wanted) * size, rtol=0, atol=0.01)
 
 
 def test_the_scenes_cameras_are_its_rig(context: Any) -> None:
@@ -1481,8 +1488,15 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 def test_cameras_made_in_blender_read_as_they_were(context: Any) -> None:
     rng = np.random.default_rng(5)
-    wanted = [read_camera(context, random_camera(context, rng, number)) for number in range(9)]
-    for camera in (*wanted, *rigs.default_cameras(sphere_points(), CENTER)):
+    sizes = [(1024, 1024), (1200, 900), (540, 960)] * 6
+    wanted = [
+        read_camera(context, random_camera(context, rng, number), width=width, height=height)
+        for number, (width, height) in enumerate(sizes)
+    ]
+    for camera, (width, height) in zip(wanted, sizes, strict=True):
+        made = rigs.make_camera(context, camera, context.scene.collection)
+        assert_same(read_camera(context, made, width=width, height=height), camera)
+    for camera in rigs.default_cameras(sphere_points(), CENTER):
         made = rigs.make_camera(context, camera, context.scene.collection)
         assert_same(read_camera(context, made), camera)
 
