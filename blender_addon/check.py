@@ -6,7 +6,8 @@ Everything it needs is made in a temporary scene and removed again, so nothing o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ import numpy as np
 
 from ._shared import scene as shared_scene
 from .collect import color, rigs, view_transform
-from .collect.surroundings import neighbours, put_copies
+from .collect.surroundings import put_copies
 
 
 def render_views(
@@ -39,19 +40,36 @@ def render_views(
     """
     height, width = (size, size) if isinstance(size, int) else size
     pictures = np.empty((len(views), height, width, 3), dtype=np.uint8)
-    around = surroundings and bool(neighbours(context, obj))
-    with (
-        _shown(obj),
-        _view(context.scene) as show,
-        _studio(context, obj, height=height, width=width, samples=samples, surroundings=around) as studio,
-        TemporaryDirectory() as folder,
-    ):
-        for number, view in enumerate(views):
-            linear = _linear(context, studio, view, panoramas, Path(folder) / f"{number}.exr")
+    rendered = render_linear(
+        context, obj, views, size=size, samples=samples, panoramas=panoramas, surroundings=surroundings
+    )
+    with _view(context.scene) as show, contextlib.closing(rendered):
+        for number, (view, linear) in enumerate(zip(views, rendered, strict=True)):
             pictures[number] = color.to_bytes(show(over_background(linear, view.background)))
             if on_view is not None:
                 on_view(number + 1)
     return pictures
+
+
+def render_linear(
+    context: bpy.types.Context,
+    obj: bpy.types.Object,
+    views: Sequence[shared_scene.View],
+    *,
+    size: int | tuple[int, int],
+    samples: int,
+    panoramas: np.ndarray | None,
+    surroundings: bool,
+) -> Generator[np.ndarray, None, None]:
+    """The renders behind :func:`render_views`: [H, W, 4] float32 each, linear and premultiplied, row 0 at the top."""
+    height, width = (size, size) if isinstance(size, int) else size
+    with (
+        _shown(obj),
+        _studio(context, obj, height=height, width=width, samples=samples, surroundings=surroundings) as studio,
+        TemporaryDirectory() as folder,
+    ):
+        for number, view in enumerate(views):
+            yield _linear(context, studio, view, panoramas, Path(folder) / f"{number}.exr")
 
 
 @contextmanager
