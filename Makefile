@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -46,6 +46,10 @@ gui-figures: .venv/installed
 # The add-on in each Blender that it supports: docs/matrix.md.
 matrix: .venv/installed
 	$(BIN)/python tests/matrix/run.py --out docs/matrix.md $(foreach row,$(wildcard out/gui/row-*.json),--row $(row))
+
+# The server's pictures beside Cycles': docs/fidelity.md. Ends with 1 when a scene misses its bar.
+fidelity: .venv/installed
+	cd tests && ../$(BIN)/python -m fidelity.run
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -43,7 +43,7 @@ def render_views(
     rendered = render_linear(
         context, obj, views, size=size, samples=samples, panoramas=panoramas, surroundings=surroundings
     )
-    with _view(context.scene) as show, contextlib.closing(rendered):
+    with view_of(context.scene) as show, contextlib.closing(rendered):
         for number, (view, linear) in enumerate(zip(views, rendered, strict=True)):
             pictures[number] = color.to_bytes(show(over_background(linear, view.background)))
             if on_view is not None:
@@ -73,7 +73,7 @@ def render_linear(
 
 
 @contextmanager
-def _view(owner: bpy.types.Scene) -> Iterator[view_transform.Develop]:
+def view_of(owner: bpy.types.Scene) -> Iterator[view_transform.Develop]:
     """What the artist's scene makes of linear colours."""
     if view_transform.is_standard(owner):
         yield color.encode

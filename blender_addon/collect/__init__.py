@@ -13,6 +13,7 @@ import numpy as np
 
 from .._shared import arrays, errors, scene
 from .bake import bake_corners, bake_image
+from .cameras import read_camera
 from .find import check_can_show, check_object, find_collection, find_object, nearest_first
 from .light_maps import SAMPLES as LIGHT_MAP_SAMPLES
 from .light_maps import SIZE as LIGHT_MAP_SIZE
@@ -46,6 +47,7 @@ __all__ = [
     "find_collection",
     "find_object",
     "nearest_first",
+    "read_camera",
     "shared_texels",
 ]
 
