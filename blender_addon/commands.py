@@ -140,6 +140,13 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Cycles")
     parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument(
+        "--max-gap",
+        type=float,
+        default=output.MAX_GAP,
+        metavar="G",
+        help="warn when confidence in Blender's pictures and the server's differs by more (default 0.10)",
+    )
     parser.add_argument("--save-job", type=Path, metavar="FILE", help="also keep the job, for `assistive-server run`")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
 
@@ -191,6 +198,7 @@ class _Findings:
 
     check: output.Check | None
     sheet: bytes | None
+    comparison: bytes | None
     trouble: errors.AssistiveError | None
 
 
@@ -231,8 +239,10 @@ def _run_job(
         check=findings.check,
         collect_s=collect_s,
         own_rig=collected.own_rig,
+        left_out=collected.left_out,
     )
-    output.write(options.out, output.contents(result, report, findings.check, findings.sheet))
+    written = output.contents(result, report, findings.check, findings.sheet, findings.comparison)
+    output.write(options.out, written)
     return report, code, findings.trouble
 
 
@@ -363,9 +373,12 @@ def _apply_and_check(
         found, trouble = _attempt(
             lambda: _judge(run, before, _render(run, obj, collected, result, "after"), result, began)
         )
+    comparison = None
     if trouble is None:
         sheet, trouble = _attempt(lambda: _draw_sheet(run, result, found))
-    return _Findings(found, sheet, trouble)
+    if trouble is None and found is not None:
+        comparison, trouble = _attempt(lambda: _draw_comparison(run, result, found))
+    return _Findings(found, sheet, comparison, trouble)
 
 
 def _attempt(work: Callable[[], Made]) -> tuple[Made | None, errors.AssistiveError | None]:
@@ -435,7 +448,19 @@ def _judge(run: _Run, before: np.ndarray, after: np.ndarray, result: messages.Re
         return run.client.request(request, messages.Classified, timeout_s=CLASSIFY_S).verdicts
 
     verdicts = {model: (ask(before, model), ask(after, model)) for model in result.models}
-    return output.Check(before, after, verdicts, time.perf_counter() - began)
+    return output.Check(before, after, verdicts, time.perf_counter() - began, run.options.max_gap)
+
+
+def _draw_comparison(run: _Run, result: messages.Result, found: output.Check) -> bytes:
+    asked = messages.DrawComparison(
+        server_before=result.pictures_before,
+        blender_before=found.before,
+        server_after=result.pictures_after,
+        blender_after=found.after,
+        model=run.settings.models[0],
+        target=run.settings.target,
+    )
+    return run.client.request(asked, messages.Sheet, timeout_s=CLASSIFY_S).png.tobytes()
 
 
 def _draw_sheet(run: _Run, result: messages.Result, found: output.Check | None) -> bytes | None:

@@ -30,14 +30,22 @@ Content = bytes | Callable[[Path], None]
 """A file's bytes, or what writes it to a path."""
 
 
+MAX_GAP = 0.10
+"""The mean difference between a classifier's confidence in the server's pictures and in Blender's that goes unsaid."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """The check in Cycles: pictures [K, H, W, 3] uint8 before and after, and what each classifier says of them."""
+    """The check in Cycles: pictures [K, H, W, 3] uint8 before and after, and what each classifier says of them.
+
+    A mean gap above ``max_gap`` is worth a warning.
+    """
 
     before: np.ndarray
     after: np.ndarray
     verdicts: Mapping[str, tuple[Sequence[messages.Verdict], Sequence[messages.Verdict]]]
     seconds: float
+    max_gap: float = MAX_GAP
 
 
 # --- report -----------------------------------------------------------------------------------------------------------
@@ -51,6 +59,7 @@ def report(
     check: Check | None,
     collect_s: float,
     own_rig: bool,
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All there is to know of a job, as plain data for `report.json`."""
     timing = msgspec.to_builtins(result.timing)
@@ -68,6 +77,8 @@ def report(
         "texture": _texture(result.texture),
         "models": {name: _model(name, figures, check) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
+        "check": _comparison(result, check) if check is not None else None,
+        "left_out": list(left_out),
         "timing": {"collect_s": collect_s, **timing, "check_s": check.seconds if check else None},
     }
 
@@ -102,6 +113,42 @@ def _cycles(
     }
 
 
+def _comparison(result: messages.Result, check: Check) -> dict[str, Any]:
+    """The server's pictures beside Blender's, view by view, by the first trained classifier."""
+    name = next(name for name, figures in result.models.items() if figures.trained)
+    figures, (before, after) = result.models[name], check.verdicts[name]
+    errors_after = np.abs(result.pictures_after.astype(np.float32) - check.after).mean(axis=(1, 2, 3)) / 255
+    views: list[dict[str, Any]] = [
+        {
+            "camera": view.camera.name,
+            "light": view.lights.name,
+            "before": {"server": figures.check_before[number], "blender": before[number].confidence},
+            "after": {"server": figures.check_confidence[number], "blender": after[number].confidence},
+            "gap": abs(figures.check_confidence[number] - after[number].confidence),
+            "mean_error": float(errors_after[number]),
+        }
+        for number, view in enumerate(result.check_views)
+    ]
+    worst = max(views, key=lambda view: view["gap"])
+    mean_gap = sum(view["gap"] for view in views) / len(views)
+    return {
+        "model": name,
+        "mean_gap": mean_gap,
+        "max_gap": check.max_gap,
+        "mean_error": float(errors_after.mean()),
+        "warning": _warning(mean_gap, worst, name) if mean_gap > check.max_gap else None,
+        "views": views,
+    }
+
+
+def _warning(mean_gap: float, worst: Mapping[str, Any], model: str) -> str:
+    server, blender = worst["after"]["server"], worst["after"]["blender"]
+    return (
+        f"Blender's pictures and the server's differ by {mean_gap:.2f} in the confidence of {model}, most from "
+        f"{worst['camera']!r} in the light {worst['light']!r}: {server:.2f} by the server, {blender:.2f} by Blender."
+    )
+
+
 def stats(verdicts: Sequence[messages.Verdict]) -> messages.Stats:
     """Mean confidence, share of right top-1 and least confidence of at least one verdict."""
     confidence = [verdict.confidence for verdict in verdicts]
@@ -130,13 +177,26 @@ def summary(report: Mapping[str, Any], out: Path) -> str:
         lines.append(name if figures["trained"] else f"{name} (not trained on)")
         lines += _rows(figures)
     mask = report["mask"]
+    lines += ["", *_remarks(report)]
     lines += [
-        "",
         f"Free to change was {mask['coverage']:.0%} of the used texture; {_outside(mask['max_change_outside'])}.",
         f"Written to {out}:",
         *(f"  {name:<17}{what}" for name, what in _written(report)),
     ]
     return "\n".join(lines)
+
+
+def _remarks(report: Mapping[str, Any]) -> list[str]:
+    """How far the server's pictures can be trusted, and what they leave out."""
+    check, remarks = report["check"], []
+    if check is not None:
+        pixel, gap = check["mean_error"], check["mean_gap"]
+        remarks.append(f"Against Cycles: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
+        if check["warning"] is not None:
+            remarks.append(f"Warning: {check['warning']}")
+    if report["left_out"]:
+        remarks.append("The server does not model: " + " ".join(report["left_out"]))
+    return remarks
 
 
 def _outside(change: int) -> str:
@@ -160,6 +220,7 @@ def _written(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     files = [
         ("result.blend", "the scene with the new material; the input file is as it was"),
         ("views.png", "before and after, with what the classifier says"),
+        *([("check.png", "the server's pictures beside Blender's")] if report["check"] is not None else []),
         ("before/, after/", f"the views, {pictures}"),
         ("report.json", "all figures and settings"),
     ]
@@ -170,7 +231,11 @@ def _written(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def contents(
-    result: messages.Result, report: Mapping[str, Any], check: Check | None, sheet: bytes | None
+    result: messages.Result,
+    report: Mapping[str, Any],
+    check: Check | None,
+    sheet: bytes | None,
+    comparison: bytes | None = None,
 ) -> dict[str, Content]:
     """The files of a job by their names in its folder."""
     files: dict[str, Content] = {}
@@ -181,6 +246,8 @@ def contents(
         files |= {f"{folder}/{number:02}.png": png.encode(picture) for number, picture in enumerate(pictures)}
     if sheet is not None:
         files["views.png"] = sheet
+    if comparison is not None:
+        files["check.png"] = comparison
     files["result.blend"] = save_blend
     files["report.json"] = (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
     return files

@@ -109,6 +109,10 @@ class ASSISTIVE_PT_views(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa
         if chosen.lights == "COLLECTION":
             column.prop(chosen, "light_collection", text="Collection")
         column.operator("assistive.create_light_rig", icon="LIGHT")
+        column.prop(chosen, "light")
+        if chosen.light == "baked":
+            column.prop(chosen, "light_map_size")
+            column.prop(chosen, "light_map_samples")
         column.separator()
         column.prop(chosen, "backgrounds")
         if chosen.backgrounds in ("pictures", "panoramas"):

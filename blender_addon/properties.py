@@ -135,6 +135,29 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     light_collection: bpy.props.PointerProperty(  # type: ignore[valid-type]
         name="Light Rig", description="A collection with one collection for each state", type=bpy.types.Collection
     )
+    light: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Light",
+        description="How much of what happens to light on its way to the object is known while optimising",
+        items=[
+            ("open", "Open", "Direct light that nothing hides; fastest"),
+            ("traced", "Traced", "Direct light with shadows of the object and what stands around it"),
+            (
+                "baked",
+                "Baked",
+                "Shadows and bounces by Cycles, as maps of each light on the object; takes some seconds for each light "
+                "at the start, while Blender waits. Lights mix, but do not move",
+            ),
+        ],
+    )
+    light_map_size: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Map Size",
+        description="Edge of the light maps in texels",
+        items=[(str(size), f"{size} px", "") for size in (64, 128, 256, 512, 1024)],
+        default="256",
+    )
+    light_map_samples: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Map Samples", description="Cycles samples for each texel of the light maps", default=64, min=1, max=4096
+    )
     sampling: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Views",
         items=[

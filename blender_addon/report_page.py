@@ -58,6 +58,7 @@ def page(report: Mapping[str, Any], *, texture_png: bytes | None, sheet_png: byt
         f"<h1>{name}, to be seen as “{target}”</h1>",
         f"<p>{_text(done)}. {_text(local_time(str(report.get('created', ''))))}</p>",
         _figures(figures_of(report)),
+        _remarks(report),
         _picture("Before and after", sheet_png, "Views before and after, with what the classifier says", "sheet"),
         _picture("Texture", texture_png, "The texture", "texture"),
         _facts("Settings", [*_pairs(report.get("settings")), ("device", report.get("device"))]),
@@ -81,6 +82,19 @@ def _figures(rows: Iterable[Figures]) -> str:
         "<h2>On views never used in training, before → after</h2>"
         f'<table class="figures"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
     )
+
+
+def _remarks(report: Mapping[str, Any]) -> str:
+    """How far the server's pictures can be trusted, and what they leave out."""
+    check = report.get("check")
+    found = []
+    if isinstance(check, Mapping):
+        gap, error = check.get("mean_gap", 0.0), check.get("mean_error", 0.0)
+        found.append(f"Against Cycles: mean difference of a pixel {error:.3f}, of confidence {gap:.3f}.")
+        found += [str(check["warning"])] if check.get("warning") else []
+    found += map(str, report.get("left_out") or ())
+    items = "".join(f"<li>{_text(each)}</li>" for each in found)
+    return items and f"<h2>What Blender shows, and what was not modelled</h2><ul>{items}</ul>"
 
 
 def _change(before: float, after: float, form: str) -> str:

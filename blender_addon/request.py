@@ -61,6 +61,8 @@ def make(
         init="own" if chosen.initial == "OWN" else _hex(chosen.color),
         uv="new" if chosen.new_uv_map else "own",
         rig=_rig_choice(chosen),
+        light=chosen.light,
+        bake=collect.BakeChoice(int(chosen.light_map_size), chosen.light_map_samples),
         on_progress=on_progress,
     )
     job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
@@ -74,6 +76,7 @@ def make(
         settings=settings,
         collect_s=time.perf_counter() - began,
         own_rig=collected.own_rig,
+        left_out=collected.left_out,
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return Request(job, ticket, obj)
@@ -92,7 +95,7 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
             "target": chosen.target.strip(),
             "models": trained,
             "held_out_models": held_out,
-            **{name: getattr(chosen, name) for name in ("steps", "views", "stepper", "objective", "sampling")},
+            **{name: getattr(chosen, name) for name in ("steps", "views", "stepper", "objective", "sampling", "light")},
             "alpha": _decimal(chosen.alpha),
             "samples": int(chosen.samples),
             "held_out_views": chosen.held_out_views,

@@ -84,10 +84,19 @@ def kept_of(
     uv_map: str,
     collect_s: float,
     own_rig: bool,
+    left_out: tuple[str, ...] = (),
     sheet: bytes | None,
 ) -> Kept:
     """What is kept of a job that ended with a `result`."""
-    report = output.report(result, settings, object_name=object_name, check=None, collect_s=collect_s, own_rig=own_rig)
+    report = output.report(
+        result,
+        settings,
+        object_name=object_name,
+        check=None,
+        collect_s=collect_s,
+        own_rig=own_rig,
+        left_out=left_out,
+    )
     return _kept(
         result.texture,
         report,

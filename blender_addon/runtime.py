@@ -240,6 +240,7 @@ class Runtime:
                 uv_map=ticket.uv_map,
                 collect_s=ticket.collect_s,
                 own_rig=ticket.own_rig,
+                left_out=ticket.left_out,
                 sheet=None,
             ),
         )

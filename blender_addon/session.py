@@ -32,6 +32,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     collect_s: float
     own_rig: bool
     submitted: str
+    left_out: tuple[str, ...] = ()
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ def _measure(
             train=m.BeforeAfter(train[0][index].stats(), train[1][index].stats()),
             held_out=m.BeforeAfter(held_out[0][index].stats(), held_out[1][index].stats()),
             held_out_views=len(unseen),
+            check_before=tuple(held_out[0][index].confidence[: len(check)].tolist()),
             check_confidence=tuple(held_out[1][index].confidence[: len(check)].tolist()),
         )
         for index, classifier in enumerate(classifiers)

@@ -37,6 +37,34 @@ def contact_sheet(
     return png(np.asarray(paper))
 
 
+def comparison_sheet(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    verdicts: Sequence[tuple[Sequence[Verdict], Sequence[Verdict]]],
+    title: str,
+) -> np.ndarray:
+    """A PNG file ``[B] uint8`` that compares the server's and Blender's pictures, before and after: for each of both
+    `pairs` ``[N, H, W, 3] uint8`` a row of either, and one of their difference, four times as strong."""
+    count, height, width = pairs[0][0].shape[:3]
+    cell_width, cell_height, heading = width + 2 * FRAME + MARGIN, height + 2 * FRAME + CAPTION, 30
+    paper = Image.new("RGB", (count * cell_width + MARGIN, 6 * cell_height + heading + MARGIN), PAPER)
+    pen = ImageDraw.Draw(paper)
+    pen.text((MARGIN, MARGIN // 2), title, INK, ImageFont.load_default(18))
+    for which, (pictures, said) in enumerate(zip(pairs, verdicts, strict=True)):
+        state = ("before", "after")[which]
+        for number in range(count):
+            left, top = MARGIN + number * cell_width, heading + 3 * which * cell_height
+            for row, name in enumerate(("server", "Blender")):
+                corner = (left, top + row * cell_height)
+                _cell(paper, pen, corner, pictures[row][number], said[row][number], f"{state}, {name}")
+            difference = np.abs(pictures[0][number].astype(int) - pictures[1][number])
+            strong = Image.fromarray((4 * difference).clip(0, 255).astype(np.uint8))
+            corner = (left + FRAME, top + 2 * cell_height + FRAME)
+            paper.paste(strong, corner)
+            text = f"difference × 4: mean {difference.mean() / 255:.3f}"
+            pen.text((left, corner[1] + height + FRAME + 2), text, INK, ImageFont.load_default(12))
+    return png(np.asarray(paper))
+
+
 def _cell(
     paper: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], picture: np.ndarray, said: Verdict, row: str
 ) -> None:

@@ -26,7 +26,7 @@ from .jobs import choose_device, run_job
 from .objectives import confidence
 from .optimize import Problem, StepReport
 from .render.color import from_bytes, to_bytes
-from .sheet import contact_sheet
+from .sheet import comparison_sheet, contact_sheet
 
 
 class Worker:
@@ -79,6 +79,8 @@ class Worker:
                 return m.Classified(self._classify(message.pictures, message.model, message.target, message.top))
             if isinstance(message, m.DrawSheet):
                 return self._draw_sheet(message)
+            if isinstance(message, m.DrawComparison):
+                return self._draw_comparison(message)
         except errors.AssistiveError as error:
             return m.Refused(error.to_data())
         except Exception as error:  # the boundary: whatever went wrong is told to the client, and the worker lives on
@@ -110,6 +112,18 @@ class Worker:
         )
         title = f"Target: {message.target} · classifier: {message.model} · views never used in training"
         return m.Sheet(contact_sheet(message.before, message.after, verdicts, title))
+
+    def _draw_comparison(self, message: m.DrawComparison) -> m.Sheet:
+        pairs = (
+            (message.server_before, message.blender_before),
+            (message.server_after, message.blender_after),
+        )
+        shapes = {pictures.shape for pair in pairs for pictures in pair}
+        if len(shapes) > 1:
+            raise errors.InvalidInput(f"Pictures to compare have different shapes: {sorted(shapes)}.")
+        verdicts = [tuple(self._classify(p, message.model, message.target, 1) for p in pair) for pair in pairs]
+        title = f"Target: {message.target} · classifier: {message.model} · the server's pictures and Blender's"
+        return m.Sheet(comparison_sheet(pairs, verdicts, title))  # type: ignore[arg-type]
 
     def _run(self, job: m.Job) -> m.Ended:
         self._cancelled.clear()

@@ -28,9 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     held-out confidence of the trained models holds above it.
 
     ``light`` "open" is direct light that nothing hides; "traced" the same with shadows of the object and its
-    surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces. With
-    ``blender_every`` above 0, every so many steps the classifiers see Blender's pictures instead of the server's
-    (:class:`Draw`), and gradients go the server's way (straight-through).
+    surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces.
     """
 
     target: str
@@ -48,7 +46,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
     light: Literal["open", "traced", "baked"] = "open"
-    blender_every: Annotated[int, msgspec.Meta(ge=0)] = 0
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     stop_at: Fraction | None = None
@@ -97,15 +94,6 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     check_confidence: tuple[float, ...] = ()
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """One step at which Blender's pictures were seen: mean confidence (first trained classifier) in the server's own
-    pictures and in Blender's of the same views."""
-
-    step: int
-    server: float
-    blender: float
-
-
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds on the server."""
 
@@ -120,8 +108,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
     ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
-    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
-    are the steps that Blender's pictures took part in.
+    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -138,7 +125,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing
     versions: dict[str, str]
     device: str
-    exchanges: tuple[Exchange, ...] = ()
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -194,15 +180,19 @@ class DrawSheet(msgspec.Struct, frozen=True, tag=True):
     target: str
 
 
-class Drawn(msgspec.Struct, frozen=True, tag=True):
-    """Blender's pictures of the views that a job has asked for (:class:`Draw`). Answered by `Accepted`."""
+class DrawComparison(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A sheet that shows the server's own pictures of some views beside Blender's, before and after, with their
+    difference and what a classifier says of each. Answered by `Sheet`."""
 
-    job_id: str
-    step: int
-    pictures: Pictures
+    server_before: Pictures
+    blender_before: Pictures
+    server_after: Pictures
+    blender_after: Pictures
+    model: str
+    target: str
 
 
-Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet | Drawn
+Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet | DrawComparison
 
 
 # --- replies and events ---------------------------------------------------------------------------------------------
@@ -311,17 +301,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error: ErrorData | None = None
 
 
-class Draw(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A running job wants to know how Blender renders `views` with `texture` on the object, as square pictures of
-    `size`; it waits for :class:`Drawn`. Any of those who watch the job may answer, the first one counts."""
-
-    job_id: str
-    step: int
-    views: tuple[View, ...]
-    texture: Texture
-    size: Positive
-
-
 Reply = Welcome | Models | Targets | Accepted | Classified | Sheet | Refused
-Event = Progress | Preview | Draw | Ended
+Event = Progress | Preview | Ended
 Message = Request | Reply | Event

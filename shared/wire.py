@@ -19,7 +19,7 @@ from .messages import Message
 from .version import PROTOCOL, VERSION
 
 #: dtypes that may cross the wire (little-endian); anything else is refused before memory is touched.
-DTYPES = frozenset({"|u1", "<i4", "<f4", "<f8"})
+DTYPES = frozenset({"|u1", "<u2", "<i4", "<f4", "<f8"})
 
 
 class ArrayRef(msgspec.Struct, frozen=True, array_like=True):

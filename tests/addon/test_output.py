@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import zlib
@@ -33,7 +34,12 @@ def _empty_scene(context: Any) -> None:
 def result(**changes: Any) -> messages.Result:
     def model(trained: bool) -> messages.ModelFigures:
         return messages.ModelFigures(
-            trained=trained, train=STATS, held_out=STATS, held_out_views=64, check_confidence=(0.8, 0.6)
+            trained=trained,
+            train=STATS,
+            held_out=STATS,
+            held_out_views=64,
+            check_before=(0.1, 0.2),
+            check_confidence=(0.8, 0.6),
         )
 
     values: dict[str, Any] = {
@@ -45,7 +51,7 @@ def result(**changes: Any) -> messages.Result:
         "mask_coverage": 0.25,
         "max_change_outside": 0,
         "models": {"efficientnet_lite0": model(True), "other": model(False)},
-        "check_views": (),
+        "check_views": tuple(view(name) for name in ("front", "back")),
         "pictures_before": PICTURES,
         "pictures_after": PICTURES[::-1],
         "timing": messages.Timing(
@@ -55,6 +61,12 @@ def result(**changes: Any) -> messages.Result:
         "device": "cpu",
     }
     return messages.Result(**{**values, **changes})
+
+
+def view(name: str) -> scene.View:
+    camera = scene.Camera(name=name, view=np.eye(4), projection=np.eye(4))
+    lights = scene.LightState(name=f"{name} light", world=(1.0, 1.0, 1.0))
+    return scene.View(camera=camera, lights=lights, background=np.zeros((1, 1, 3), np.uint8))
 
 
 def verdict(confidence: float, *, right: bool) -> messages.Verdict:
@@ -254,3 +266,55 @@ def test_a_file_in_the_place_of_the_folder_is_refused_early(tmp_path: Path) -> N
 def test_the_early_check_leaves_no_trace(tmp_path: Path) -> None:
     output.check_destination(tmp_path / "a" / "b")
     assert everything_in(tmp_path) == set()
+
+
+# --- the server's pictures beside Blender's ---------------------------------------------------------------------------
+
+
+def test_each_view_is_compared_in_confidence_and_in_pixels() -> None:
+    job = result()
+    compared = report_of(job, cycles_check())["check"]
+    assert compared["model"] == "efficientnet_lite0"
+    assert [(each["camera"], each["light"]) for each in compared["views"]] == [
+        ("front", "front light"),
+        ("back", "back light"),
+    ]
+    assert compared["views"][0]["after"] == {"server": 0.8, "blender": 0.7}
+    assert compared["views"][1]["before"] == {"server": 0.2, "blender": 0.1}
+    assert [each["gap"] for each in compared["views"]] == pytest.approx([0.1, 0.1])
+    assert compared["mean_gap"] == pytest.approx(0.1)
+    apart = np.abs(PICTURES[::-1].astype(float) - PICTURES).mean() / 255
+    assert compared["mean_error"] == pytest.approx(apart, rel=1e-5)
+
+
+def test_a_gap_above_the_limit_is_a_warning_that_names_view_and_light(tmp_path: Path) -> None:
+    job = result()
+    strict = dataclasses.replace(cycles_check(), max_gap=0.05)
+    said = report_of(job, strict)
+    assert "'front'" in said["check"]["warning"]
+    assert "'front light'" in said["check"]["warning"]
+    assert "0.80 by the server, 0.70 by Blender" in said["check"]["warning"]
+    assert f"Warning: {said['check']['warning']}" in output.summary(said, tmp_path)
+
+
+def test_a_gap_below_the_limit_is_no_warning(tmp_path: Path) -> None:
+    said = report_of(result(), dataclasses.replace(cycles_check(), max_gap=0.2))
+    assert said["check"]["warning"] is None
+    assert "Warning" not in output.summary(said, tmp_path)
+    assert "of confidence 0.100" in output.summary(said, tmp_path)
+
+
+def test_what_is_not_modelled_is_said(tmp_path: Path) -> None:
+    glass = "Material 'Glass' lets light through."
+    said = output.report(
+        result(), SETTINGS, object_name="Car", check=None, collect_s=0.5, own_rig=False, left_out=(glass,)
+    )
+    assert said["left_out"] == [glass]
+    assert f"does not model: {glass}" in output.summary(said, tmp_path)
+
+
+def test_the_comparison_is_among_the_files(tmp_path: Path) -> None:
+    job, check = result(), cycles_check()
+    output.write(tmp_path, output.contents(job, report_of(job, check), check, b"a sheet", b"a comparison"))
+    assert (tmp_path / "check.png").read_bytes() == b"a comparison"
+    assert "check.png" in output.summary(report_of(job, check), tmp_path)

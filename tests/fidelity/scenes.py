@@ -244,8 +244,14 @@ def _mirror() -> Any:
     return _panorama(color=(0.9, 0.7, 0.4), roughness=0.3, metallic=1.0)
 
 
+def _dressed(sample: str) -> Any:
+    """A sample in a texture that was made for it."""
+    texture = textures.assistive(sample)  # may open another file
+    return textured(samples.create(sample), textures.as_image(texture))
+
+
 def _bus(*, grounded: bool, sunny: bool) -> Any:
-    obj = textured(samples.create("school_bus"), textures.as_image(textures.assistive("school_bus")))
+    obj = _dressed("school_bus")
     if grounded:
         ground(0.0)
     if sunny:
@@ -259,7 +265,7 @@ def _bus(*, grounded: bool, sunny: bool) -> Any:
 
 
 def _mug() -> Any:
-    obj = textured(samples.create("coffee_mug"), textures.as_image(textures.assistive("coffee_mug")))
+    obj = _dressed("coffee_mug")
     lamp("SUN", (2.0, -3.0, 3.0), 3.0, angle=math.radians(3))
     lamp("AREA", (-0.6, -0.6, 0.5), 3.0, size=0.4)
     camera((0.25, -0.3, 0.25), (0, 0, 0.05), clip_start=0.01)

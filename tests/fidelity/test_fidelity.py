@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("bpy", reason="needs Blender as a module: pip install .[headless]")
 
-from fidelity.measure import IOU, measure, ssim  # noqa: E402
-from fidelity.scenes import CASES  # noqa: E402
+from fidelity.measure import IOU, measure, ssim
+from fidelity.scenes import CASES
 
 QUICK = [case for case in CASES if case.name in ("area", "agx", "glossy", "metal", "shifted", "portrait")]
 

@@ -35,7 +35,10 @@ class _Quiet:
 
 @functools.cache
 def assistive(sample: str, size: int = 512) -> np.ndarray:
-    """The texture of a short job on a sample, [size, size, 3] uint8, row 0 at the bottom; the open file is lost."""
+    """The texture of a short job on a sample, [size, size, 3] uint8, row 0 at the bottom.
+
+    The open file is lost; an empty one is open afterwards.
+    """
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     bpy.context.scene.view_settings.view_transform = "Standard"
     obj = samples.create(sample)
@@ -45,6 +48,8 @@ def assistive(sample: str, size: int = 512) -> np.ndarray:
     )
     job = messages.Job(id=uuid.uuid4().hex, scene=whole, settings=settings)
     texture = run_job(job, torch.device("cpu"), _Quiet()).texture
+    bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    bpy.context.scene.view_settings.view_transform = "Standard"
     assert isinstance(texture, UvTexture)
     return np.array(texture.image)
 

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from compute_server.sheet import COLUMNS, RIGHT, WRONG, contact_sheet
+from compute_server.sheet import COLUMNS, RIGHT, WRONG, comparison_sheet, contact_sheet
 from shared.messages import Prediction, Verdict
 
 
@@ -42,3 +42,14 @@ def test_more_pictures_than_fit_side_by_side_go_on_below() -> None:
 
 def test_no_pictures_make_an_empty_sheet() -> None:
     assert decoded(0).size > 0
+
+
+def test_a_comparison_shows_both_renderers_pictures_and_their_difference_before_and_after() -> None:
+    def flat(level: int) -> np.ndarray:
+        return np.full((2, 64, 64, 3), level, np.uint8)
+
+    pairs = [(flat(11), flat(13)), (flat(201), flat(221))]
+    said = [([verdict(right=False)] * 2, [verdict(right=False)] * 2), ([verdict(right=True)] * 2,) * 2]
+    sheet = np.asarray(Image.open(io.BytesIO(comparison_sheet(pairs, said, "title").tobytes())))
+    for level in (11, 13, 201, 221, 4 * 2, 4 * 20):
+        assert 0 <= pixels(sheet, (level,) * 3) - 2 * 64 * 64 < 100  # soft edges of letters have any grey

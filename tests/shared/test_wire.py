@@ -13,7 +13,17 @@ from helpers.scenes import camera, flat_picture, job, plane, scene, sun, vertex_
 
 from shared import messages as m
 from shared.errors import ErrorData, InvalidInput, ProtocolMismatch
-from shared.scene import AreaLight, LightState, SpotLight, UvTexture, View
+from shared.scene import (
+    AreaLight,
+    GlowLight,
+    LightState,
+    SpotLight,
+    Surface,
+    Surroundings,
+    UvTexture,
+    View,
+    ViewTransform,
+)
 from shared.targets import Target
 from shared.version import PROTOCOL, VERSION
 from shared.wire import ArrayRef, load_message, pack, peek, save_message, unpack
@@ -51,7 +61,6 @@ def _result() -> m.Result:
         timing=m.Timing(queue_s=0.0, optimise_s=1.0, evaluate_s=2.0, step_median_s=0.1, classifier_median_s=0.05),
         versions={"torch": "2"},
         device="cpu",
-        exchanges=(m.Exchange(step=10, server=0.5, blender=0.25),),
     )
 
 
@@ -60,17 +69,52 @@ def _vertex_job() -> m.Job:
     return m.Job(id="v", scene=scene(body, vertex_texture(body)), settings=m.Settings(target="817", epsilon=0.1))
 
 
+def _lit_job() -> m.Job:
+    """A scene with all that a scene may have."""
+    whole = scene()
+    return m.Job(
+        id="lit",
+        scene=msgspec.structs.replace(
+            whole,
+            mesh=msgspec.structs.replace(
+                whole.mesh,
+                surfaces=(Surface(roughness=0.25, metallic=0.5, specular=0.04), Surface()),
+                surface=np.array([0, 1], np.int32),
+            ),
+            rig=msgspec.structs.replace(
+                whole.rig,
+                lights=(LightState(name="glow", lights=(GlowLight(power=RGB, map=0),), panorama=0, world_map=0),),
+                panoramas=RNG.uniform(0, 9, (1, 4, 8, 3)).astype(np.float32),
+            ),
+            surroundings=Surroundings(positions=whole.mesh.positions, triangles=whole.mesh.triangles),
+            light_maps=RNG.uniform(0, 9, (1, 4, 4, 3)).astype(np.float32),
+            view_transform=ViewTransform(
+                name="AgX", toe=0.01, top=8.0, table=RNG.integers(0, 65536, (3, 3, 3, 3), dtype=np.uint16)
+            ),
+        ),
+        settings=m.Settings(target="817", light="baked"),
+    )
+
+
 MESSAGES: list[m.Message] = [
     m.Hello(VERSION),
     m.ListModels(),
     m.ListTargets(),
     m.Submit(job()),
     m.Submit(_vertex_job()),
+    m.Submit(_lit_job()),
     m.Watch("a"),
     m.Cancel("a"),
     m.Classify(pictures=_pictures(), model="lite0", target="jeep"),
     m.DrawSheet(before=_pictures(), after=_pictures(), model="lite0", target="jeep"),
-    m.Drawn("a", 10, _pictures()),
+    m.DrawComparison(
+        server_before=_pictures(),
+        blender_before=_pictures(),
+        server_after=_pictures(),
+        blender_after=_pictures(),
+        model="lite0",
+        target="jeep",
+    ),
     m.Welcome(version=VERSION, device="cpu", jobs_running=1, jobs_queued=2),
     m.Models((m.ModelInfo(name="a", size=224, available=True, license="MIT", source="here", weights="a.pt"),)),
     m.Targets(("tench", "goldfish")),
@@ -80,7 +124,6 @@ MESSAGES: list[m.Message] = [
     m.Refused(ErrorData("invalid-input", "No.", "Do.")),
     m.Progress(job_id="a", phase="optimising", step=1, steps=9, loss=2.5, confidence=(0.1, 0.2), eta_s=3.0),
     m.Preview(job_id="a", step=3, texture=UvTexture(_pictures()[0]), worst_view=_pictures()[1]),
-    m.Draw(job_id="a", step=10, views=_result().check_views, texture=UvTexture(_pictures()[0]), size=4),
     m.Ended(job_id="a", result=_result()),
     m.Ended(job_id="a", error=ErrorData("job-failed", "Out of memory.")),
 ]
