@@ -153,7 +153,7 @@ class Front:
             return self._accepted(message.job_id)
         if isinstance(message, m.Cancel):
             return self._cancel(message.job_id)
-        if isinstance(message, m.ListModels | m.ListTargets | m.Classify | m.DrawSheet):
+        if isinstance(message, m.ListModels | m.ListTargets | m.Classify | m.DrawSheet | m.DrawComparison):
             self._ask_worker(client, number, message)
             return None
         raise errors.InvalidInput(f"{type(message).__name__} is not a request.")
