@@ -6,6 +6,7 @@ Lamps, surroundings, shadows, baked maps and reflections come together here. Rad
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,15 +42,53 @@ class Reflected:
 
 @dataclass(frozen=True)
 class _Points:
-    """Samples of one view: ``position``, unit ``normal`` and ``eye`` direction [P, 3], on the geometry's device."""
+    """The samples ``start`` to ``end`` of a G-buffer, which are one view's, seen from the homogeneous point ``place``.
 
-    position: Tensor
-    normal: Tensor
-    uv: Tensor
-    triangle: Tensor
-    weights: Tensor
-    number: Tensor
-    eye: Tensor
+    What not every scene needs is found when it is asked for.
+    """
+
+    surface: GBuffer
+    start: int
+    end: int
+    place: np.ndarray
+
+    @functools.cached_property
+    def position(self) -> Tensor:
+        """``[P, 3]``."""
+        return self.surface.position[self.start : self.end]
+
+    @functools.cached_property
+    def normal(self) -> Tensor:
+        """Unit length, ``[P, 3]``."""
+        return self.surface.normal[self.start : self.end]
+
+    @functools.cached_property
+    def uv(self) -> Tensor:
+        """``[P, 2]``."""
+        return self.surface.uv[self.start : self.end]
+
+    @functools.cached_property
+    def triangle(self) -> Tensor:
+        """``[P] int64``."""
+        return self.surface.visibility.triangle[self.start : self.end].long()
+
+    @functools.cached_property
+    def weights(self) -> Tensor:
+        """Barycentric, ``[P, 3]``."""
+        first = self.surface.visibility.barycentric[self.start : self.end]
+        return torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)
+
+    @functools.cached_property
+    def number(self) -> Tensor:
+        """Where each lies among the samples of its view, ``[P]``."""
+        visibility = self.surface.visibility
+        return visibility.sample[self.start : self.end] % (visibility.height * visibility.width)
+
+    @functools.cached_property
+    def eye(self) -> Tensor:
+        """Unit directions towards the eye, ``[P, 3]``."""
+        place = lights.vector(self.place, self.position)
+        return torch.nn.functional.normalize(place[:3] - place[3] * self.position, dim=1)
 
 
 @dataclass(frozen=True)
@@ -69,7 +108,7 @@ class Lighting:
         """The light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
         bounds = view_start.tolist()
         parts = [
-            self._reflect(view.lights, _points(surface, start, end, eye))
+            self._reflect(view.lights, _Points(surface, start, end, eye))
             for view, start, end, eye in zip(views, bounds[:-1], bounds[1:], eyes, strict=True)
         ]
         added = [part.added for part in parts if part.added is not None]
@@ -159,23 +198,6 @@ class Lighting:
         if state.world_map is not None:
             total += self.maps[state.world_map] * lights.vector(state.world, total)
         return light_maps.sample(total, points.uv)
-
-
-def _points(surface: GBuffer, start: int, end: int, eye: np.ndarray) -> _Points:
-    position = surface.position[start:end]
-    place = lights.vector(eye, position)
-    first = surface.visibility.barycentric[start:end]
-    sample = surface.visibility.sample[start:end]
-    within = sample - sample[:1] if len(sample) else sample
-    return _Points(
-        position=position,
-        normal=surface.normal[start:end],
-        uv=surface.uv[start:end],
-        triangle=surface.visibility.triangle[start:end].long(),
-        weights=torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1),
-        number=within,
-        eye=torch.nn.functional.normalize(place[:3] - place[3] * position, dim=1),
-    )
 
 
 def lighting(scene: Scene, geometry: Geometry, mode: Mode, rasterizer: Rasterizer) -> Lighting:

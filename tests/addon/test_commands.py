@@ -87,7 +87,7 @@ def finished(cube_file: Path, server_address: str, tmp_path_factory: pytest.Temp
 def test_everything_promised_is_there(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     pictures = {f"{folder}/{number:02}.png" for folder in ("before", "after") for number in range(8)}
-    assert names == {"texture.png", "result.blend", "views.png", "report.json"} | pictures
+    assert names == {"texture.png", "result.blend", "views.png", "check.png", "report.json"} | pictures
 
 
 def test_trained_and_held_out_classifiers_are_reported_in_both_renderers(finished: Path) -> None:
