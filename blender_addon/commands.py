@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command: one job from the open scene to files, without a window.
 
-Exit codes: 0 done, 1 unexpected error, 2 wrong input, 3 server, 4 job failed, 5 output, 130 cancelled with Ctrl-C
-(pressed once, the best so far is written; pressed twice, nothing is).
+Exit codes: 0 done, 1 unexpected error, 2 wrong input, 3 server, 4 job failed, 5 output, 6 the renderers are too far
+apart (check only), 130 cancelled with Ctrl-C (pressed once, the best so far is written; pressed twice, nothing is).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
 UNEXPECTED = 1
+APART = 6
 HELLO_S = 5.0
 #: The worker behind a server that has just been started imports torch before it can answer.
 WORKER_START_S = 180.0
@@ -34,6 +35,11 @@ CLASSIFY_S = 300.0
 TICK_S = 0.5
 
 RIG_HELP = "auto (default), around: made up, scene: all of the scene's, or the name of a collection of {}"
+#: What each command does, and how many steps it takes (None: as the preset says).
+COMMANDS: dict[str, tuple[str, int | None]] = {
+    "optimize": ("optimise the texture of an object so that classifiers recognise it", None),
+    "check": ("compare the server's pictures of an object as it is with Cycles'; change nothing", 0),
+}
 MADE_BACKGROUNDS = ("varied", "flat", "noise", "grey")
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 
@@ -84,13 +90,14 @@ def _parser(program: str, *, with_scene: bool) -> argparse.ArgumentParser:
     if with_scene:
         parser.add_argument("scene", metavar="SCENE", help=".blend, .obj, .ply, .stl, .glb, .fbx, or sample:NAME")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    text = "optimise the texture of an object so that classifiers recognise it"
-    optimize = commands.add_parser("optimize", help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
-    if not with_scene:
-        optimize.set_defaults(scene=None)
-    _object_arguments(optimize)
-    _setting_arguments(optimize)
-    _run_arguments(optimize)
+    for name, (text, steps) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
+        _object_arguments(command)
+        _setting_arguments(command)
+        _run_arguments(command)
+        command.set_defaults(command=name, steps=steps)
+        if not with_scene:
+            command.set_defaults(scene=None)
     return parser
 
 
@@ -210,12 +217,13 @@ def _optimize(options: argparse.Namespace) -> int:
         print(output.summary(report, options.out), flush=True)
         if trouble is not None:
             raise trouble
-        return code
+        apart = options.command == "check" and report["check"] is not None and report["check"]["warning"] is not None
+        return code or (APART if apart else 0)
 
 
 def _run_job(
     options: argparse.Namespace, display: Display, interrupts: Interrupts
-) -> tuple[dict[str, object], int, errors.AssistiveError | None]:
+) -> tuple[dict[str, Any], int, errors.AssistiveError | None]:
     """The whole way, from options to files: the report, the exit code, and trouble that cost the check only."""
     output.check_destination(options.out)
     settings = _settings(options)

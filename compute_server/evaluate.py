@@ -72,9 +72,7 @@ def _joined(parts: Sequence[Figures]) -> Figures:
 
 
 @torch.no_grad()
-def render(
-    renderer: Renderer, pool: Tensor, views: Sequence[View], size: int, samples: int
-) -> Tensor:
+def render(renderer: Renderer, pool: Tensor, views: Sequence[View], size: int, samples: int) -> Tensor:
     """Display-encoded pictures ``[N, size, size, 3]`` of a pool, in chunks, on the CPU."""
     chunks = [
         renderer.draw(pool, renderer.prepare(views[start : start + CHUNK], size, samples)).cpu()

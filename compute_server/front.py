@@ -356,4 +356,3 @@ def _bind_error(bind: str, error: zmq.ZMQError) -> errors.AssistiveError:
             hint="Choose another port with --bind, or end that program.",
         )
     return errors.InvalidInput(f"The server cannot bind to {bind!r}: {error}.", hint="Use tcp://HOST:PORT.")
-

@@ -50,9 +50,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def run_job(
-    job: m.Job, device: torch.device, observer: JobObserver, *, rasterizer: str = "auto"
-) -> m.Result:
+def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasterizer: str = "auto") -> m.Result:
     """Do `job` and measure what it made; ``timing.queue_s`` is left to whoever queued it.
 
     Raises :class:`~shared.errors.AssistiveError` for what is wrong with the job.
@@ -142,9 +140,7 @@ def _measure(
         for index, classifier in enumerate(classifiers)
     }
     size = problem.classifiers[0].spec.size
-    before, after = (
-        to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools
-    )
+    before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools)
     return models, tuple(check), (before, after)
 
 

@@ -175,9 +175,7 @@ def _batches(problem: Problem) -> Iterator[Transport]:
         yield from itertools.cycle(prepared)  # without end
     stream = random_views(rig, generators(settings.seed)[0], settings.backgrounds)
     while True:
-        yield problem.renderer.prepare(
-            list(itertools.islice(stream, settings.views)), problem.size, settings.samples
-        )
+        yield problem.renderer.prepare(list(itertools.islice(stream, settings.views)), problem.size, settings.samples)
 
 
 def gradient(problem: Problem, theta: Tensor, batch: Transport, step: int) -> tuple[StepReport, Tensor]:

@@ -71,9 +71,9 @@ def _interpolate(  # type: ignore[no-untyped-def]
                     - xyw[0, 1] * (xyw[1, 0] * xyw[2, 2] - xyw[1, 2] * xyw[2, 0])
                     + xyw[0, 2] * (xyw[1, 0] * xyw[2, 1] - xyw[1, 1] * xyw[2, 0])
                 )
-                uv_area = (uv[t, 1, 0] - uv[t, 0, 0]) * (uv[t, 2, 1] - uv[t, 0, 1]) - (
-                    uv[t, 1, 1] - uv[t, 0, 1]
-                ) * (uv[t, 2, 0] - uv[t, 0, 0])
+                uv_area = (uv[t, 1, 0] - uv[t, 0, 0]) * (uv[t, 2, 1] - uv[t, 0, 1]) - (uv[t, 1, 1] - uv[t, 0, 1]) * (
+                    uv[t, 2, 0] - uv[t, 0, 0]
+                )
                 scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
                 last = t
             w = b0 * xyw[0, 2] + b1 * xyw[1, 2] + b2 * xyw[2, 2]

@@ -409,3 +409,30 @@ def test_a_collection_that_is_not_there_is_answered_with_those_that_are(
     assert optimize(cube_file, server_address, out, "--cameras", "Kameras") == 2
     assert "no collection 'Kameras'" in capsys.readouterr().err
     assert not out.exists()
+
+
+# --- the check on demand ----------------------------------------------------------------------------------------------
+
+
+def compare(source: Path, address: str, out: Path, *options: str) -> int:
+    given = ["--object", "Box", "--target", "coffee mug", "--server", address, "--out", str(out), *FAST, *options]
+    return commands.main_with_scene([str(source), "check", "--check-samples", "1", *given])
+
+
+def test_the_check_compares_the_object_as_it_is_and_changes_no_texel(
+    cube_file: Path, server_address: str, out: Path
+) -> None:
+    assert compare(cube_file, server_address, out) == 0
+    report = report_of(out)
+    assert report["steps"] == 0
+    assert report["mask"]["max_change_outside"] == 0
+    assert len(report["check"]["views"]) == 8
+    assert report["check"]["views"][0]["before"] == report["check"]["views"][0]["after"]
+    assert (out / "check.png").stat().st_size > 1000
+
+
+def test_a_check_above_its_limit_says_so_with_its_own_exit_code(
+    cube_file: Path, server_address: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(cube_file, server_address, out, "--max-gap", "-1") == 6
+    assert "Warning: Blender's pictures and the server's differ by" in capsys.readouterr().out

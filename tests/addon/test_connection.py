@@ -100,9 +100,7 @@ def test_a_job_is_reported_from_its_acceptance_to_its_contact_sheet(
     assert connection.take_preview() is None
 
 
-def test_a_preview_holds_the_texture_in_one_float_for_each_texel(
-    connection: Connection, server_address: str
-) -> None:
+def test_a_preview_holds_the_texture_in_one_float_for_each_texel(connection: Connection, server_address: str) -> None:
     connection.do(s.Connect(server_address, start=False))
     connection.do(s.Submit(small_job("packed", preview_every_s=0.01)))
     until(connection, s.PreviewReady)

@@ -155,4 +155,3 @@ def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
     theta = torch.rand(found.start.shape, generator=torch.Generator().manual_seed(0))
     exact, written = found.pool(theta, found.linear()), found.pool_of(found.quantised(theta))
     assert (exact - written).abs().max() < 2.4 / 1.055 * 0.5 / 255 + 1e-6  # half a level times the steepest slope
-
