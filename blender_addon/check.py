@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import bpy
 import numpy as np
@@ -18,6 +19,8 @@ import numpy as np
 from ._shared import scene as shared_scene
 from .collect import color, rigs, view_transform
 from .collect.surroundings import put_copies
+
+Neighbours = Literal["none", "unseen", "seen"]
 
 
 def render_views(
@@ -28,20 +31,20 @@ def render_views(
     size: int | tuple[int, int],
     samples: int = 64,
     panoramas: np.ndarray | None = None,
-    surroundings: bool = False,
+    neighbours: Neighbours = "none",
     on_view: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Pictures of `obj` in each of `views`: [K, H, W, 3] uint8, display-encoded, row 0 at the top.
 
-    `size` is an edge, or height and width. Light is traced with shadows and bounces, around the object alone or, with
-    `surroundings`, among the other objects of the scene, which the camera does not see. `panoramas` are those of the
+    `size` is an edge, or height and width. Light is traced with shadows and bounces, around the object alone or among
+    the other objects of the scene, `neighbours`, which cameras see or do not see. `panoramas` are those of the
     rig that `views` refer to. Backgrounds are put behind in linear light, as the server does it; then the scene's own
     view transform is applied, by Blender. `on_view` is called with the number of pictures done after each.
     """
     height, width = (size, size) if isinstance(size, int) else size
     pictures = np.empty((len(views), height, width, 3), dtype=np.uint8)
     rendered = render_linear(
-        context, obj, views, size=size, samples=samples, panoramas=panoramas, surroundings=surroundings
+        context, obj, views, size=size, samples=samples, panoramas=panoramas, neighbours=neighbours
     )
     with view_of(context.scene) as show, contextlib.closing(rendered):
         for number, (view, linear) in enumerate(zip(views, rendered, strict=True)):
@@ -59,13 +62,13 @@ def render_linear(
     size: int | tuple[int, int],
     samples: int,
     panoramas: np.ndarray | None,
-    surroundings: bool,
+    neighbours: Neighbours,
 ) -> Generator[np.ndarray, None, None]:
     """The renders behind :func:`render_views`: [H, W, 4] float32 each, linear and premultiplied, row 0 at the top."""
     height, width = (size, size) if isinstance(size, int) else size
     with (
         _shown(obj),
-        _studio(context, obj, height=height, width=width, samples=samples, surroundings=surroundings) as studio,
+        _studio(context, obj, height=height, width=width, samples=samples, neighbours=neighbours) as studio,
         TemporaryDirectory() as folder,
     ):
         for number, view in enumerate(views):
@@ -99,16 +102,16 @@ def _shown(obj: bpy.types.Object) -> Iterator[None]:
 
 @contextmanager
 def _studio(
-    context: bpy.types.Context, obj: bpy.types.Object, *, height: int, width: int, samples: int, surroundings: bool
+    context: bpy.types.Context, obj: bpy.types.Object, *, height: int, width: int, samples: int, neighbours: Neighbours
 ) -> Iterator[bpy.types.Scene]:
-    """A scene with nothing in it but `obj`, and its neighbours unseen, current inside the block; gone afterwards."""
+    """A scene with nothing in it but `obj`, and its neighbours, current inside the block; gone afterwards."""
     frame, images = context.scene.frame_current, set(bpy.data.images)
     studio = bpy.data.scenes.new("Assistive check")
     copies: list[bpy.types.Object] = []
     try:
         studio.collection.objects.link(obj)
-        if surroundings:
-            copies += put_copies(context, obj, studio.collection, seen=False)
+        if neighbours != "none":
+            copies += put_copies(context, obj, studio.collection, seen=neighbours == "seen")
         studio.frame_current = frame
         _set_up_render(studio, height, width)
         _set_up_cycles(studio.cycles, samples)

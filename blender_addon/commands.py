@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import bpy
 import numpy as np
 
-from . import apply, backgrounds, check, collect, files, local_server, output, request
+from . import apply, backgrounds, check, collect, files, local_server, output, request, straight_through
 from ._shared import client, errors, messages, presets, scene
 from .progress import Display, Interrupts, quiet
 
@@ -32,6 +32,7 @@ HELLO_S = 5.0
 #: The worker behind a server that has just been started imports torch before it can answer.
 WORKER_START_S = 180.0
 CLASSIFY_S = 300.0
+DRAWN_S = 60.0
 TICK_S = 0.5
 
 RIG_HELP = "auto (default), around: made up, scene: all of the scene's, or the name of a collection of {}"
@@ -138,6 +139,12 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", choices=("linf", "l2"), help="what --epsilon measures: any texel, or all together")
     parser.add_argument("--objective", choices=("cross_entropy", "margin"))
     parser.add_argument("--sampling", choices=("random", "fixed"), help="views around the rig, or the rig's own only")
+    parser.add_argument(
+        "--blender-every",
+        type=int,
+        metavar="K",
+        help="show classifiers Blender's own pictures, with all that stands around, in every Kth step (default: never)",
+    )
     parser.add_argument("--stop-at", type=float, metavar="C", help="end early once unseen views hold this confidence")
 
 
@@ -146,7 +153,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Cycles")
-    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument(
+        "--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel (default 64)"
+    )
     parser.add_argument(
         "--max-gap",
         type=float,
@@ -174,7 +183,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
-    names += ["norm", "objective", "sampling", "stop_at", "light"]
+    names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)
@@ -237,7 +246,7 @@ def _run_job(
         job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
         if options.save_job is not None:
             output.save_job(job, options.save_job)
-        result = _do_job(run, job)
+        result = _do_job(run, job, obj, collected)
         findings = _apply_and_check(run, obj, collected, result)
     code = CANCELLED if interrupts.asked else 0
     report = output.report(
@@ -342,8 +351,11 @@ def _source(which: str) -> Any:
     return found
 
 
-def _do_job(run: _Run, job: messages.Job) -> messages.Result:
-    """Submit `job` and wait for its result. The first Ctrl-C asks the server to end it and give the best so far."""
+def _do_job(run: _Run, job: messages.Job, obj: bpy.types.Object, collected: collect.Collected) -> messages.Result:
+    """Submit `job` and wait for its result; render what it asks for meanwhile.
+
+    The first Ctrl-C asks the server to end it and give the best so far.
+    """
     run.interrupts.graceful = True
     run.client.submit(job)
     asked = False
@@ -354,11 +366,28 @@ def _do_job(run: _Run, job: messages.Job) -> messages.Result:
         if isinstance(event, messages.Ended):
             run.display.close()
             return client.outcome(event)
-        if event is not None:
+        if isinstance(event, messages.Draw):
+            if not asked:
+                _answer_draw(run, event, obj, collected)
+        elif event is not None:
             run.display.event(event)
         else:
             run.alive()
     raise AssertionError("events() ends only with Ended")
+
+
+def _answer_draw(run: _Run, asked: messages.Draw, obj: bpy.types.Object, collected: collect.Collected) -> None:
+    pictures = straight_through.draw(
+        bpy.context,
+        obj,
+        asked,
+        uv_map=collected.uv_map,
+        samples=run.options.check_samples,
+        panoramas=collected.scene.rig.panoramas,
+        on_view=lambda count: run.display.count("rendering for the job:", count, len(asked.views)),
+    )
+    drawn = messages.Drawn(job_id=asked.job_id, step=asked.step, pictures=pictures)
+    run.client.request(drawn, messages.Accepted, timeout_s=DRAWN_S)
 
 
 # --- after the job ----------------------------------------------------------------------------------------------------
@@ -440,7 +469,7 @@ def _render(
             size=size,
             samples=run.options.check_samples,
             panoramas=collected.scene.rig.panoramas,
-            surroundings=run.options.light != "open",
+            neighbours="none" if run.options.light == "open" else "unseen",
             on_view=rendered,
         )
     finally:

@@ -78,6 +78,7 @@ def report(
         "models": {name: _model(name, figures, check) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
         "check": _comparison(result, check) if check is not None else None,
+        "straight_through": _straight_through(result, settings),
         "left_out": list(left_out),
         "timing": {"collect_s": collect_s, **timing, "check_s": check.seconds if check else None},
     }
@@ -89,6 +90,28 @@ def _texture(texture: scene.Texture) -> dict[str, Any]:
         return {"kind": "uv", "file": "texture.png", "size": [width, height]}
     note = f"The colours are the attribute {apply.ATTRIBUTE} of the object in result.blend."
     return {"kind": "vertex", "file": None, "vertices": len(texture.colors), "note": note}
+
+
+def _straight_through(result: messages.Result, settings: messages.Settings) -> dict[str, Any] | None:
+    """The steps taken on Blender's pictures, and what they brought: the first third of them beside the last."""
+    if not settings.blender_every:
+        return None
+    exchanges = result.exchanges
+    third = max(1, len(exchanges) // 3)
+    return {
+        "asked": -(-result.steps // settings.blender_every),
+        "answered": len(exchanges),
+        "first": _mean_exchange(exchanges[:third]),
+        "last": _mean_exchange(exchanges[-third:]),
+        "exchanges": msgspec.to_builtins(exchanges),
+    }
+
+
+def _mean_exchange(exchanges: Sequence[messages.Exchange]) -> dict[str, float] | None:
+    if not exchanges:
+        return None
+    names = ("server", "blender", "mean_error", "cosine")
+    return {name: sum(getattr(each, name) for each in exchanges) / len(exchanges) for name in names}
 
 
 def _model(name: str, figures: messages.ModelFigures, check: Check | None) -> dict[str, Any]:
@@ -194,9 +217,23 @@ def _remarks(report: Mapping[str, Any]) -> list[str]:
         remarks.append(f"Against Cycles: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
         if check["warning"] is not None:
             remarks.append(f"Warning: {check['warning']}")
+    if report["straight_through"] is not None:
+        remarks.append(_helped(report["straight_through"]))
     if report["left_out"]:
         remarks.append("The server does not model: " + " ".join(report["left_out"]))
     return remarks
+
+
+def _helped(found: Mapping[str, Any]) -> str:
+    """What the steps on Blender's pictures were good for."""
+    if not found["answered"]:
+        return f"Straight-through: none of {found['asked']} steps got Blender's pictures."
+    first, last = found["first"], found["last"]
+    return (
+        f"Straight-through: {found['answered']} of {found['asked']} steps on Blender's pictures. Confidence in them went "
+        f"from {first['blender']:.3f} to {last['blender']:.3f} (in the server's of the same views from "
+        f"{first['server']:.3f} to {last['server']:.3f}); they turned the gradient to a cosine of {last['cosine']:.2f}."
+    )
 
 
 def _outside(change: int) -> str:

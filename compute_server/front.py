@@ -48,6 +48,7 @@ class Record:
     submitted: float = field(default_factory=time.monotonic)
     started: float = 0.0
     ended: m.Ended | None = None
+    draw: m.Draw | None = None
 
 
 def worker_environment() -> dict[str, str]:
@@ -149,10 +150,11 @@ class Front:
         if isinstance(message, m.Submit):
             return self._submit(client, message.job)
         if isinstance(message, m.Watch):
-            self._record(message.job_id).watchers.add(client)
-            return self._accepted(message.job_id)
+            return self._watch(client, message.job_id)
         if isinstance(message, m.Cancel):
             return self._cancel(message.job_id)
+        if isinstance(message, m.Drawn):
+            return self._drawn(message)
         if isinstance(message, m.ListModels | m.ListTargets | m.Classify | m.DrawSheet | m.DrawComparison):
             self._ask_worker(client, number, message)
             return None
@@ -168,6 +170,20 @@ class Front:
             self._queue.append(job.id)
         self._records[job.id].watchers.add(client)
         return self._accepted(job.id)
+
+    def _watch(self, client: bytes, job_id: str) -> m.Accepted:
+        record = self._record(job_id)
+        if record.draw is not None and client not in record.watchers:
+            self._send(client, record.draw)  # the job waits for whoever can draw, which may be the one who comes now
+        record.watchers.add(client)
+        return self._accepted(job_id)
+
+    def _drawn(self, drawn: m.Drawn) -> m.Accepted:
+        record = self._record(drawn.job_id)
+        if record.draw is not None and record.draw.step == drawn.step:  # else somebody else was faster
+            record.draw = None
+            self._worker.send(drawn)
+        return self._accepted(drawn.job_id)
 
     def _cancel(self, job_id: str) -> m.Accepted:
         record = self._record(job_id)
@@ -216,13 +232,15 @@ class Front:
 
     def _take(self, envelope: Envelope) -> None:
         message = envelope.message
-        if isinstance(message, m.Ended | m.Progress | m.Preview) and message.job_id != self._running:
+        if isinstance(message, m.Ended | m.Progress | m.Preview | m.Draw) and message.job_id != self._running:
             return  # of a job that has been given up
         if isinstance(message, m.Ended):
             self._deaths = 0
             self._end(message)
-        elif isinstance(message, m.Progress | m.Preview):
-            for watcher in self._record(message.job_id).watchers:
+        elif isinstance(message, m.Progress | m.Preview | m.Draw):
+            record = self._record(message.job_id)
+            record.draw = message if isinstance(message, m.Draw) else None
+            for watcher in record.watchers:
                 self._send(watcher, message)
         elif isinstance(message, m.Welcome):
             self._device = message.device
@@ -248,7 +266,7 @@ class Front:
             timing = msgspec.structs.replace(ended.result.timing, queue_s=record.started - record.submitted)
             ended = msgspec.structs.replace(ended, result=msgspec.structs.replace(ended.result, timing=timing))
         record.state = "done" if ended.error is None else "failed"
-        record.ended, record.job = ended, None
+        record.ended, record.job, record.draw = ended, None, None
         self._records.move_to_end(ended.job_id)
         if self._running == ended.job_id:
             self._running = None

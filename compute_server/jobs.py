@@ -83,6 +83,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         check_views=check_views,
         pictures_before=pictures[0],
         pictures_after=pictures[1],
+        exchanges=tuple(trace.exchanges),
         timing=timing,
         versions=versions(),
         device=str(device),

@@ -57,13 +57,17 @@ class StepReport:
 
 
 class Observer(Protocol):
-    """Who is told of a job's steps."""
+    """Who is told of a job's steps, and asked for what only Blender has."""
 
     def stepped(self, problem: Problem, report: StepReport) -> None:
         """After every step."""
 
     def cancelled(self) -> bool:
         """Asked before every step; True ends the job with the best so far."""
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """Blender's pictures ``[N, H, W, 3]`` (display-encoded, of ``problem.size``) of `views` with the 8-bit `texture`
+        ``[K, 3]``, for jobs that ask for them; None when there is nobody to draw them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,14 @@ class Problem:
         return max(classifier.spec.size for classifier in self.classifiers)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The views of one step, made ready."""
+
+    views: Sequence[View]
+    transport: Transport
+
+
 @dataclass
 class Trace:
     """What the loop leaves behind."""
@@ -94,6 +106,7 @@ class Trace:
     outcome: Literal["finished", "early", "cancelled"] = "finished"
     step_seconds: list[float] = field(default_factory=list)
     classifier_seconds: list[float] = field(default_factory=list)
+    exchanges: list[m.Exchange] = field(default_factory=list)
 
 
 def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto") -> Problem:
@@ -141,7 +154,11 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
             trace.outcome = "cancelled"
             break
         began = time.perf_counter()
-        report, slope = gradient(problem, theta, next(batches), step)
+        batch = next(batches)
+        blender = _blender(problem, observer, batch, theta, step)
+        report, slope = gradient(problem, theta, batch.transport, step, seen=blender)
+        if blender is not None:
+            trace.exchanges.append(exchange(problem, theta, batch.transport, report, slope))
         theta = move.step(theta, slope, settings.alpha * _schedule(step, settings.steps))
         theta = project(theta, texture.start, settings.epsilon, settings.norm)
         report = dataclasses.replace(report, theta=theta, seconds=time.perf_counter() - began)
@@ -165,28 +182,56 @@ def _schedule(step: int, steps: int) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
 
 
-def _batches(problem: Problem) -> Iterator[Transport]:
+def _blender(problem: Problem, observer: Observer, batch: Batch, theta: Tensor, step: int) -> Tensor | None:
+    """Blender's pictures of this step's views, in the steps that ask for them."""
+    every = problem.job.settings.blender_every
+    if not every or step % every:
+        return None
+    return observer.drawn(problem, batch.views, problem.texture.quantised(theta), step)
+
+
+def exchange(problem: Problem, theta: Tensor, batch: Transport, report: StepReport, slope: Tensor) -> m.Exchange:
+    """What Blender's pictures changed in a step: `report` and `slope` were made with them."""
+    own, own_slope = gradient(problem, theta, batch, report.step - 1)
+    return m.Exchange(
+        step=report.step,
+        server=float(own.confidence.mean()),
+        blender=float(report.confidence.mean()),
+        mean_error=float((own.pictures - report.pictures).abs().mean()),
+        cosine=float(torch.nn.functional.cosine_similarity(own_slope.flatten(), slope.flatten(), dim=0)),
+    )
+
+
+def _batches(problem: Problem) -> Iterator[Batch]:
     """Prepared views for each step: the rig's own, kept, or new ones every time."""
     settings, rig = problem.job.settings, problem.job.scene.rig
     if settings.sampling == "fixed":
         views = fixed_views(rig)
         chunks = [views[start : start + settings.views] for start in range(0, len(views), settings.views)]
-        prepared = [problem.renderer.prepare(chunk, problem.size, settings.samples) for chunk in chunks]
+        prepared = [_prepared(problem, chunk) for chunk in chunks]
         yield from itertools.cycle(prepared)  # without end
     stream = random_views(rig, generators(settings.seed)[0], settings.backgrounds)
     while True:
-        yield problem.renderer.prepare(list(itertools.islice(stream, settings.views)), problem.size, settings.samples)
+        yield _prepared(problem, list(itertools.islice(stream, settings.views)))
 
 
-def gradient(problem: Problem, theta: Tensor, batch: Transport, step: int) -> tuple[StepReport, Tensor]:
+def _prepared(problem: Problem, views: Sequence[View]) -> Batch:
+    return Batch(views, problem.renderer.prepare(views, problem.size, problem.job.settings.samples))
+
+
+def gradient(
+    problem: Problem, theta: Tensor, batch: Transport, step: int, *, seen: Tensor | None = None
+) -> tuple[StepReport, Tensor]:
     """Loss of Θ on a batch of views, and its gradient.
 
-    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take.
+    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take. They may
+    be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the renderer's way
+    (a straight-through estimate: value theirs, derivative ours).
     """
     settings = problem.job.settings
     free = theta.detach().requires_grad_()
     images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
-    seen = images.detach().requires_grad_()
+    seen = (images if seen is None else seen).detach().requires_grad_()
     began = time.perf_counter()
     loss, certainty = _classifier_loss(problem, seen, objective(settings.objective))
     loss.backward()  # type: ignore[no-untyped-call]

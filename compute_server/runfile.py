@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from shared import messages as m
 from shared.errors import InvalidInput, OutputFailed
-from shared.scene import VertexTexture
+from shared.scene import VertexTexture, View
 from shared.wire import load_message
 
 from .jobs import choose_device, run_job
@@ -26,6 +27,11 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
     message = load_message(jobfile)
     if not isinstance(message, m.Submit):
         raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
+    if message.job.settings.blender_every:
+        raise InvalidInput(
+            f"The job in {jobfile} asks for Blender's pictures, and there is no Blender here.",
+            hint="Repeat it with the add-on's command, or leave out --blender-every.",
+        )
     _make(out)
     with _observer(message.job) as observer:
         result = run_job(message.job, choose_device(device), observer, rasterizer=rasterizer)
@@ -66,6 +72,11 @@ class _Bar:
     def cancelled(self) -> bool:
         """See :class:`compute_server.optimize.Observer`."""
         return False
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """Nobody draws here; `run_file` has refused the jobs that ask."""
+        del problem, views, texture, step
+        return None
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         """See :class:`compute_server.jobs.JobObserver`."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import zmq
 
 from shared import errors, targets
 from shared import messages as m
+from shared.scene import View
 from shared.wire import Envelope, pack, unpack
 
 from .classifiers import available, labels, loaded
@@ -29,6 +31,11 @@ from .render.color import from_bytes, to_bytes
 from .sheet import comparison_sheet, contact_sheet
 
 
+#: A job waits so long for Blender's pictures; if none come, it goes on with its own and asks no more.
+DRAW_S = 600.0
+DRAW_TICK_MS = 200
+
+
 class Worker:
     """One device, one socket, and the classifiers loaded so far."""
 
@@ -37,6 +44,7 @@ class Worker:
         self._socket = socket
         self._rasterizer = rasterizer
         self._cancelled: set[str] = set()
+        self._drawn: m.Drawn | None = None
 
     def serve(self) -> None:
         """Answer for ever; the process ends with the front (see `main`)."""
@@ -53,6 +61,17 @@ class Worker:
         while self._socket.poll(0):
             self._handle(self._receive())
 
+    def wait_drawn(self, asked: m.Draw) -> np.ndarray | None:
+        """The pictures that a job has `asked` for; None when it is cancelled, or nobody draws them in time."""
+        until = time.monotonic() + DRAW_S
+        while time.monotonic() < until and not self.is_cancelled(asked.job_id):
+            drawn, self._drawn = self._drawn, None
+            if drawn is not None and (drawn.job_id, drawn.step) == (asked.job_id, asked.step):
+                return drawn.pictures
+            if self._socket.poll(DRAW_TICK_MS):
+                self._handle(self._receive())
+        return None
+
     def is_cancelled(self, job_id: str) -> bool:
         """Whether the front has asked for this job's end."""
         return job_id in self._cancelled
@@ -66,6 +85,8 @@ class Worker:
             self.send(self._run(message.job))
         elif isinstance(message, m.Cancel):
             self._cancelled.add(message.job_id)
+        elif isinstance(message, m.Drawn):
+            self._drawn = message
         else:
             self.send(self._answer(message), envelope.request)
 
@@ -167,6 +188,7 @@ class _Reporter:
         self._seconds = 0.0
         self._confidence: tuple[float, ...] = ()
         self._loss = 0.0
+        self._deserted = False
         self._progress("preparing", 0, 0.0)
 
     def stepped(self, problem: Problem, report: StepReport) -> None:
@@ -184,6 +206,27 @@ class _Reporter:
         """See :class:`compute_server.optimize.Observer`."""
         self._worker.answer_pending()
         return self._worker.is_cancelled(self._job.id)
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: torch.Tensor, step: int) -> torch.Tensor | None:
+        """See :class:`compute_server.optimize.Observer`."""
+        if self._deserted:
+            return None
+        asked = m.Draw(
+            job_id=self._job.id,
+            step=step,
+            views=tuple(views),
+            texture=problem.texture.as_texture(texture),
+            size=problem.size,
+        )
+        self._worker.send(asked)
+        pictures = self._worker.wait_drawn(asked)
+        if pictures is None:
+            self._deserted = True
+            return None
+        expected = (len(views), problem.size, problem.size, 3)
+        if pictures.shape != expected:
+            raise errors.InvalidInput(f"Blender's pictures have the shape {pictures.shape}, not {expected}.")
+        return from_bytes(torch.tensor(pictures, device=problem.device))
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         """See :class:`compute_server.jobs.JobObserver`."""

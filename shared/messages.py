@@ -1,7 +1,7 @@
 """Every message that crosses the wire, and the job and result types they carry. Types only: no sockets, no files.
 
 Requests go from client to server and are answered at once by the reply named in their docstring, or by
-:class:`Refused`. Events (:class:`Progress`, :class:`Preview`, :class:`Ended`) come unasked to whoever watches a job.
+:class:`Refused`. Events (:class:`Progress`, :class:`Preview`, :class:`Draw`, :class:`Ended`) come unasked to whoever watches a job.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``light`` "open" is direct light that nothing hides; "traced" the same with shadows of the object and its
     surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces.
+
+    With ``blender_every`` above 0, in every so manieth step the classifiers see Blender's pictures (:class:`Draw`)
+    instead of the server's, and gradients go the server's way (straight-through).
     """
 
     target: str
@@ -46,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
     light: Literal["open", "traced", "baked"] = "open"
+    blender_every: Annotated[int, msgspec.Meta(ge=0)] = 0
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
     stop_at: Fraction | None = None
@@ -104,11 +108,27 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     classifier_median_s: float
 
 
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One step that was taken on Blender's pictures.
+
+    ``server`` and ``blender``: mean confidence (first trained classifier) in the pictures of either, of the same views
+    and texture. ``mean_error``: of a pixel's channel, of 1. ``cosine``: between the gradients that the one and the other
+    pictures lead to; 1 would mean that Blender's told nothing new.
+    """
+
+    step: int
+    server: float
+    blender: float
+    mean_error: float
+    cosine: float
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
     ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
-    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size.
+    to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
+    are the steps taken on Blender's pictures.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -122,6 +142,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     check_views: tuple[View, ...]
     pictures_before: Pictures
     pictures_after: Pictures
+    exchanges: tuple[Exchange, ...] = ()
     timing: Timing
     versions: dict[str, str]
     device: str
@@ -162,6 +183,14 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
     job_id: str
 
 
+class Drawn(msgspec.Struct, frozen=True, tag=True):
+    """Blender's pictures of the views that a job has asked for (:class:`Draw`). Answered by `Accepted`."""
+
+    job_id: str
+    step: int
+    pictures: Pictures
+
+
 class Classify(msgspec.Struct, frozen=True, tag=True):
     """What is in these pictures? Answered by `Classified`."""
 
@@ -192,7 +221,7 @@ class DrawComparison(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     target: str
 
 
-Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Classify | DrawSheet | DrawComparison
+Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Drawn | Classify | DrawSheet | DrawComparison
 
 
 # --- replies and events ---------------------------------------------------------------------------------------------
@@ -293,6 +322,17 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     worst_view: Picture
 
 
+class Draw(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A running job waits for :class:`Drawn`: how Blender renders `views` with `texture` on the object, as square
+    pictures of `size`. Any of those who watch the job may answer; the first answer counts."""
+
+    job_id: str
+    step: int
+    views: tuple[View, ...]
+    texture: Texture
+    size: Positive
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The job's last event: a result, or an error."""
 
@@ -302,5 +342,5 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Reply = Welcome | Models | Targets | Accepted | Classified | Sheet | Refused
-Event = Progress | Preview | Ended
+Event = Progress | Preview | Draw | Ended
 Message = Request | Reply | Event

@@ -195,7 +195,7 @@ def test_neighbours_shade_the_object_and_are_not_seen() -> None:
     bpy.ops.mesh.primitive_plane_add(size=1.0, location=(0, 0, 2))
     roof = bpy.context.object
     before = datablocks()
-    alone, among = (render(obj, from_above(), surroundings=flag)[0] for flag in (False, True))
+    alone, among = (render(obj, from_above(), neighbours=which)[0] for which in ("none", "unseen"))
     assert datablocks() == before
     assert roof.visible_camera
     middle, beside = (SIZE // 2, SIZE // 2), (SIZE // 2, SIZE // 2 + 6)

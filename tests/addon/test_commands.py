@@ -411,6 +411,21 @@ def test_a_collection_that_is_not_there_is_answered_with_those_that_are(
     assert not out.exists()
 
 
+# --- straight-through -------------------------------------------------------------------------------------------------
+
+
+def test_a_job_can_see_blenders_pictures_and_the_report_says_what_they_brought(
+    cube_file: Path, server_address: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--steps", "3", "--blender-every", "2", "--check-samples", "1")
+    assert optimize(cube_file, server_address, out, *options) == 0
+    found = report_of(out)["straight_through"]
+    assert (found["asked"], found["answered"]) == (2, 2)
+    assert [each["step"] for each in found["exchanges"]] == [1, 3]
+    assert found["last"]["mean_error"] == pytest.approx(found["exchanges"][-1]["mean_error"])
+    assert "Straight-through: 2 of 2 steps on Blender's pictures." in capsys.readouterr().out
+
+
 # --- the check on demand ----------------------------------------------------------------------------------------------
 
 

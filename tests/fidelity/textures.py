@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
 import numpy as np
 import torch
+from torch import Tensor
 
 from blender_addon import collect, samples
 from compute_server.jobs import run_job
 from compute_server.optimize import Problem, StepReport
 from shared import messages
-from shared.scene import UvTexture
+from shared.scene import UvTexture, View
 
 STEPS = 150
 
@@ -28,6 +30,9 @@ class _Quiet:
     def cancelled(self) -> bool:
         """Never."""
         return False
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """Nobody is asked."""
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         """See :class:`compute_server.jobs.JobObserver`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -32,6 +33,7 @@ SCROLL_STEPS = 6
 #: Where a field is in the width of a panel whose labels stand to the left of their fields.
 FIELD = 0.68
 CHANGE_S = 30.0
+TOOLTIP_S = 6.0
 EVERYTHING = Box(0, 0, *SIZE)
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 #: Blender rests between events unless they are simulated; without it the server would have one core less.
@@ -258,11 +260,23 @@ class Window:
         self.key("RET")
 
     def tooltip(self, place: tuple[int, int], text: str, timeout_s: float = 30.0) -> None:
-        """Rest the mouse at a place until its tooltip says `text` in one of its lines."""
+        """Rest the mouse at a place until its tooltip says `text` in one of its lines.
+
+        Blender drops the tooltip of a button that is drawn anew in the moment it is due, so the mouse is moved a little
+        after a while, as a person does.
+        """
         self.run("bpy.context.preferences.view.show_tooltips = True")
+        deadline = time.monotonic() + timeout_s
         try:
-            self.move(place)
-            self.wait_for_text(text, timeout_s=timeout_s)
+            for aside in itertools.cycle((0, 2)):
+                self.move((place[0] + aside, place[1]))
+                try:
+                    self.wait_for_text(text, timeout_s=TOOLTIP_S)
+                except NotSeen:
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return
         finally:
             self.run("bpy.context.preferences.view.show_tooltips = False")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from torch import Tensor
 
 from compute_server.bench_scene import bench_scene
 from compute_server.optimize import Problem, StepReport
 from shared import messages as m
-from shared.scene import Scene
+from shared.scene import Scene, View
 
 #: Enough to see an effect, few enough for a test.
 SMALL = {"steps": 4, "views": 2, "samples": 1, "held_out_views": 4, "check_views": 2, "preview_every_s": 0.0}
@@ -36,6 +39,11 @@ class Recorder:
 
     def cancelled(self) -> bool:
         return self._cancel_after is not None and len(self.reports) >= self._cancel_after
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """There is no Blender here."""
+        del problem, views, texture, step
+        return None
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         del problem, steps

@@ -97,6 +97,13 @@ def test_a_taken_port_is_a_sentence_and_an_exit_code(capsys: pytest.CaptureFixtu
     context.destroy(linger=0)
 
 
+def test_run_refuses_a_job_that_only_blender_can_help_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_message(m.Submit(small_job("asks", blender_every=5)), tmp_path / "asks.job")
+    assert cli.main(["run", str(tmp_path / "asks.job"), "--out", str(tmp_path / "out")]) == 2
+    assert "asks for Blender's pictures" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_run_keeps_vertex_colours(tmp_path: Path) -> None:
     scene = bench_scene(16)
     colors = np.full((len(scene.mesh.positions), 3), 128, np.uint8)

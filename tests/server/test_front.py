@@ -81,6 +81,47 @@ def test_a_job_reports_progress_preview_and_result(client: Client) -> None:
     assert result.timing.queue_s >= 0
 
 
+def test_a_job_that_asks_for_blenders_pictures_waits_for_them_and_says_what_they_were(client: Client) -> None:
+    job = small_job("drawn", steps=3, blender_every=2)
+    client.submit(job)
+    asked: list[m.Draw] = []
+
+    def draw(event: m.Event) -> None:
+        if isinstance(event, m.Draw):
+            asked.append(event)
+            grey = np.full((len(event.views), event.size, event.size, 3), 128, np.uint8)
+            client.request(m.Drawn(job_id=event.job_id, step=event.step, pictures=grey), m.Accepted)
+
+    result = client.wait(job.id, on_event=draw, silence_s=120)
+    assert [(event.step, len(event.views), event.size) for event in asked] == [(0, 2, 224), (2, 2, 224)]
+    assert [each.step for each in result.exchanges] == [1, 3]
+    assert all(each.mean_error > 0.01 for each in result.exchanges)
+
+
+def test_who_comes_while_a_job_waits_for_pictures_is_asked_for_them_and_cancelling_ends_the_wait(
+    client: Client, address: str
+) -> None:
+    job = small_job("waits", steps=3, blender_every=1)
+    client.submit(job)
+    wait_for(client, job.id, m.Draw)
+    with Client(address, timeout_s=60) as late:
+        late.request(m.Watch(job.id), m.Accepted)
+        assert isinstance(late.poll(5), m.Draw)
+    client.cancel(job.id)
+    assert client.wait(job.id, silence_s=120).exchanges == ()
+
+
+def test_pictures_of_the_wrong_shape_fail_their_job_by_a_sentence(client: Client) -> None:
+    job = small_job("shape", steps=2, blender_every=1)
+    client.submit(job)
+    asked = wait_for(client, job.id, m.Draw)
+    assert isinstance(asked, m.Draw)
+    drawn = m.Drawn(job_id=job.id, step=asked.step, pictures=np.zeros((1, 8, 8, 3), np.uint8))
+    client.request(drawn, m.Accepted)
+    with pytest.raises(errors.InvalidInput, match="shape"):
+        client.wait(job.id, silence_s=120)
+
+
 def test_the_same_job_twice_is_one_job_and_its_result_is_kept(client: Client, address: str) -> None:
     job = small_job("once", steps=1)
     client.submit(job)

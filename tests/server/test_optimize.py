@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from helpers.jobs import Recorder, small_job
 
 from compute_server.bench_scene import bench_scene
+from compute_server.evaluate import judge
+from compute_server.objectives import cross_entropy
 from compute_server.optimize import HOLD, VALIDATE_EVERY, Problem, Trace, gradient, make_problem, optimise
 from compute_server.views import fixed_views
 from shared import messages as m
 from shared.errors import InvalidInput, UnknownModel, UnknownTarget
-from shared.scene import VertexTexture
+from shared.scene import VertexTexture, View
 
 CPU = torch.device("cpu")
 
@@ -148,3 +151,84 @@ def test_a_scene_without_cameras_is_refused() -> None:
     scene = msgspec.structs.replace(scene, rig=msgspec.structs.replace(scene.rig, cameras=()))
     with pytest.raises(InvalidInput, match="no camera"):
         make_problem(small_job(scene=scene), CPU)
+
+
+# --- straight-through -------------------------------------------------------------------------------------------------
+
+
+class FoggyBlender(Recorder):
+    """Draws what the server draws, behind fog that the server knows nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: torch.Tensor, step: int) -> torch.Tensor:
+        self.asked.append(step)
+        batch = problem.renderer.prepare(views, problem.size, problem.job.settings.samples)
+        with torch.no_grad():
+            return fog(problem.renderer.draw(problem.texture.pool_of(texture), batch))
+
+
+def fog(pictures: torch.Tensor) -> torch.Tensor:
+    return 0.25 * pictures + 0.75 * torch.tensor([0.75, 0.6, 0.35])
+
+
+def sure_in_fog(problem: Problem, trace: Trace) -> float:
+    batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig), problem.size, 1)
+    with torch.no_grad():
+        pictures = fog(problem.renderer.draw(problem.texture.pool(trace.theta, problem.linear_original), batch))
+        return float(judge(problem.classifiers[0], pictures, problem.target).confidence.mean())
+
+
+def test_straight_through_has_the_value_of_the_pictures_given_and_the_renderers_derivative() -> None:
+    problem = make_problem(small_job(samples=4, views=1), CPU)
+    batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig)[:1], problem.size, 4)
+    theta = problem.texture.start
+    with torch.no_grad():
+        here = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), batch)
+    given = fog(here)
+    report, slope = gradient(problem, theta, batch, 0, seen=given)
+    assert torch.equal(report.pictures, given)
+    along = slope / slope.norm()
+    length = 0.0005
+
+    def loss(sign: int) -> float:
+        with torch.no_grad():
+            there = problem.renderer.draw(
+                problem.texture.pool(theta + sign * length * along, problem.linear_original), batch
+            )
+            logits = problem.classifiers[0].logits(given + there - here)
+        return float(cross_entropy(logits, problem.target).mean())
+
+    assert (loss(1) - loss(-1)) / (2 * length) == pytest.approx(float(slope.norm()), rel=0.02)
+
+
+def test_blender_is_asked_in_every_so_manieth_step_only() -> None:
+    blender = FoggyBlender()
+    _, trace, _ = solve(small_job(steps=5, blender_every=2), blender)
+    assert blender.asked == [0, 2, 4]
+    assert [each.step for each in trace.exchanges] == [1, 3, 5]
+    first = trace.exchanges[0]
+    assert first.mean_error > 0.1
+    assert -1 <= first.cosine < 0.99
+
+
+def test_pictures_that_agree_tell_nothing_new() -> None:
+    class Same(FoggyBlender):
+        def drawn(self, problem: Problem, views: Sequence[View], texture: torch.Tensor, step: int) -> torch.Tensor:
+            batch = problem.renderer.prepare(views, problem.size, problem.job.settings.samples)
+            with torch.no_grad():
+                return problem.renderer.draw(problem.texture.pool_of(texture), batch)
+
+    _, trace, _ = solve(small_job(steps=1, blender_every=1), Same())
+    assert trace.exchanges[0].mean_error < 1e-3
+    assert trace.exchanges[0].cosine > 0.99
+    assert trace.exchanges[0].server == pytest.approx(trace.exchanges[0].blender, rel=0.01)
+
+
+def test_straight_through_serves_the_pictures_that_blender_draws() -> None:
+    chosen = {"sampling": "fixed", "steps": 14, "views": 6, "alpha": 0.04, "objective": "margin"}
+    blind = sure_in_fog(*solve(small_job(**chosen))[:2])
+    seeing = sure_in_fog(*solve(small_job(**chosen, blender_every=1), FoggyBlender())[:2])
+    assert seeing > blind + 0.2
