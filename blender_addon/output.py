@@ -230,8 +230,8 @@ def _helped(found: Mapping[str, Any]) -> str:
         return f"Straight-through: none of {found['asked']} steps got Blender's pictures."
     first, last = found["first"], found["last"]
     return (
-        f"Straight-through: {found['answered']} of {found['asked']} steps on Blender's pictures. Confidence in them went "
-        f"from {first['blender']:.3f} to {last['blender']:.3f} (in the server's of the same views from "
+        f"Straight-through: {found['answered']} of {found['asked']} steps on Blender's pictures. Confidence in them "
+        f"went from {first['blender']:.3f} to {last['blender']:.3f} (in the server's of the same views from "
         f"{first['server']:.3f} to {last['server']:.3f}); they turned the gradient to a cosine of {last['cosine']:.2f}."
     )
 

@@ -66,8 +66,8 @@ class Observer(Protocol):
         """Asked before every step; True ends the job with the best so far."""
 
     def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
-        """Blender's pictures ``[N, H, W, 3]`` (display-encoded, of ``problem.size``) of `views` with the 8-bit `texture`
-        ``[K, 3]``, for jobs that ask for them; None when there is nobody to draw them."""
+        """Blender's pictures ``[N, H, W, 3]`` (display-encoded, of ``problem.size``) of `views` with the 8-bit
+        `texture` ``[K, 3]``, for jobs that ask for them; None when there is nobody to draw them."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +224,9 @@ def gradient(
 ) -> tuple[StepReport, Tensor]:
     """Loss of Θ on a batch of views, and its gradient.
 
-    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take. They may
-    be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the renderer's way
-    (a straight-through estimate: value theirs, derivative ours).
+    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take. They
+    may be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the
+    renderer's way (a straight-through estimate: value theirs, derivative ours).
     """
     settings = problem.job.settings
     free = theta.detach().requires_grad_()

@@ -30,7 +30,6 @@ from .optimize import Problem, StepReport
 from .render.color import from_bytes, to_bytes
 from .sheet import comparison_sheet, contact_sheet
 
-
 #: A job waits so long for Blender's pictures; if none come, it goes on with its own and asks no more.
 DRAW_S = 600.0
 DRAW_TICK_MS = 200

@@ -1,7 +1,8 @@
 """Every message that crosses the wire, and the job and result types they carry. Types only: no sockets, no files.
 
 Requests go from client to server and are answered at once by the reply named in their docstring, or by
-:class:`Refused`. Events (:class:`Progress`, :class:`Preview`, :class:`Draw`, :class:`Ended`) come unasked to whoever watches a job.
+:class:`Refused`. Events (:class:`Progress`, :class:`Preview`, :class:`Draw`, :class:`Ended`) come unasked to whoever
+watches a job.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """One step that was taken on Blender's pictures.
 
     ``server`` and ``blender``: mean confidence (first trained classifier) in the pictures of either, of the same views
-    and texture. ``mean_error``: of a pixel's channel, of 1. ``cosine``: between the gradients that the one and the other
-    pictures lead to; 1 would mean that Blender's told nothing new.
+    and texture. ``mean_error``: of a pixel's channel, of 1. ``cosine``: between the gradients that the one and the
+    other pictures lead to; 1 would mean that Blender's told nothing new.
     """
 
     step: int

@@ -217,6 +217,7 @@ def test_blender_is_asked_in_every_so_manieth_step_only() -> None:
 def test_pictures_that_agree_tell_nothing_new() -> None:
     class Same(FoggyBlender):
         def drawn(self, problem: Problem, views: Sequence[View], texture: torch.Tensor, step: int) -> torch.Tensor:
+            self.asked.append(step)
             batch = problem.renderer.prepare(views, problem.size, problem.job.settings.samples)
             with torch.no_grad():
                 return problem.renderer.draw(problem.texture.pool_of(texture), batch)
