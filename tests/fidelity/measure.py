@@ -117,8 +117,8 @@ def _cycles(
     case: Case, obj: Any, views: list[View], panoramas: np.ndarray | None, samples: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cycles' pictures [K, H, W, 3] uint8 of the views and their alpha [K, H, W], as the product's check makes them."""
-    around = case.light != "open"
-    options = {"size": case.size, "samples": samples, "panoramas": panoramas, "surroundings": around}
+    around: check.Neighbours = "none" if case.light == "open" else "unseen"
+    options = {"size": case.size, "samples": samples, "panoramas": panoramas, "neighbours": around}
     linear = list(check.render_linear(bpy.context, obj, views, **options))  # type: ignore[arg-type]
     with check.view_of(bpy.context.scene) as show:
         pictures = [

@@ -421,6 +421,7 @@ def test_a_job_goes_on_while_its_object_is_edited(window: Window, server: str) -
     assert difference(edited, middle(window)) < DIFFERENT, "the preview hides what is edited"
     window.wait_for(f"{RESULTS} == 1 and {DONE}", JOB_S)
     window.open_side_panel(TAB)
+    window.wait_for_text("Assistive texture ready")  # which moves all that is below
     below = window.scroll_to("Export PNG", panel).center  # a grey "Apply" is hard to read
     window.tooltip((below[0], below[1] - APPLY_ABOVE), "Leave Edit Mode of 'School Bus' first")
     hover(window)
