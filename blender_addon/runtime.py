@@ -99,13 +99,18 @@ class Runtime:
 
     def tick(self) -> None:
         """Take what has come in, as far as the budget goes. Also for scripts, as timers do not fire in background."""
-        began = time.perf_counter()
-        fetched = self._fetch(began + BUDGET_S)
-        changed = self._do_later() or fetched
+        began, before = time.perf_counter(), self._shown()
+        self._fetch(began + BUDGET_S)
+        done = self._do_later()
         self._draw_curve()
-        if changed:
+        # Not for a mere sign of life: what is drawn anew loses its tooltip.
+        if done or self._shown() != before:
             editor.redraw()
         self.ticks.append(time.perf_counter() - began)
+
+    def _shown(self) -> tuple[Any, ...]:
+        """What the panels show, to see whether it has changed."""
+        return self.state, self.message, id(self._preview)
 
     def close(self) -> None:
         """End everything: the thread, a server that was started here, the overlay."""
@@ -116,7 +121,7 @@ class Runtime:
 
     # --- the pump -----------------------------------------------------------------------------------------------------
 
-    def _fetch(self, until: float) -> bool:
+    def _fetch(self, until: float) -> None:
         taken = 0
         while self._connection is not None and (not taken or time.perf_counter() < until):
             event = self._connection.next_event()
@@ -124,7 +129,6 @@ class Runtime:
                 break
             self._take(event)
             taken += 1
-        return taken > 0
 
     def _take(self, event: session.Event) -> None:
         self.state, effects = session.transition(self.state, event)
