@@ -13,7 +13,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .measure import GAP, IOU, Row, measure
 from .scenes import CASES, SHADOWED, UNSHADOWED
@@ -95,7 +95,8 @@ def _write(rows: list[Row], seconds: float) -> None:
 
 def _strip(pictures: np.ndarray) -> np.ndarray:
     """Three pictures side by side at the same height, [THUMBNAIL, 3 · THUMBNAIL + 8, 3]."""
-    small = [Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX) for picture in pictures]
+    edge = (THUMBNAIL, THUMBNAIL)
+    small = [ImageOps.pad(Image.fromarray(picture), edge, Image.Resampling.BOX, "white") for picture in pictures]
     border = np.full((THUMBNAIL + 8, 8, 3), 255, np.uint8)
     row = np.concatenate([np.asarray(picture) for picture in small], axis=1)
     return np.concatenate([np.pad(row, ((4, 4), (0, 0), (0, 0)), constant_values=255), border], axis=1)

@@ -176,11 +176,11 @@ def _lit(*lamps: tuple[Any, ...], look: dict[str, Any] | None = None, body: Call
     return obj
 
 
-POINT = ("POINT", (3.0, -3.0, 3.0), 1500.0, {"shadow_soft_size": 0.0})
-SUN = ("SUN", (2.0, -3.0, 4.0), 3.0, {"angle": 0.0, "color": (1.0, 0.9, 0.7)})
-SPOT = ("SPOT", (1.0, -5.0, 2.0), 3000.0, {"spot_size": 0.5, "spot_blend": 0.4, "shadow_soft_size": 0.0})
-AREA = ("AREA", (3.0, -2.0, 2.5), 400.0, {"size": 2.0, "size_y": 1.0, "shape": "RECTANGLE"})
-DISK = ("AREA", (2.0, -4.0, 1.0), 500.0, {"size": 1.5, "size_y": 0.8, "shape": "ELLIPSE", "spread": math.radians(100)})
+POINT = ("POINT", (3.0, -3.0, 3.0), 500.0, {"shadow_soft_size": 0.0})
+SUN = ("SUN", (2.0, -3.0, 4.0), 2.0, {"angle": 0.0, "color": (1.0, 0.9, 0.7)})
+SPOT = ("SPOT", (1.0, -5.0, 2.0), 900.0, {"spot_size": 0.5, "spot_blend": 0.4, "shadow_soft_size": 0.0})
+AREA = ("AREA", (3.0, -2.0, 2.5), 60.0, {"size": 2.0, "size_y": 1.0, "shape": "RECTANGLE"})
+DISK = ("AREA", (2.0, -4.0, 1.0), 70.0, {"size": 1.5, "size_y": 0.8, "shape": "ELLIPSE", "spread": math.radians(100)})
 
 
 def _panorama(**look: Any) -> Any:
