@@ -218,17 +218,14 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
     def draw(self, context: Any) -> None:
         """Start, or how far it is."""
         layout, state = self.layout, runtime.state()
+        self._draw_progress(layout, state)
+        row = layout.row()
+        row.scale_y = 1.5
         if state.run is None:
-            row = layout.row()
-            row.scale_y = 1.5
             row.operator("assistive.start", icon="PLAY")
         else:
-            self._draw_progress(layout, state)
-            row = layout.row()
             row.operator("assistive.cancel", icon="CANCEL")
             self._draw_pictures(layout, context)
-        if state.run is None and runtime.current().has_work():
-            layout.label(text="The result is added once Blender is free", icon="TIME")
         self._draw_message(layout, context)
 
     def _draw_message(self, layout: Any, context: Any) -> None:
@@ -236,7 +233,7 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
         message = runtime.current().message
         if message is not None:
             alert = message.level == "ERROR"
-            _sentence(layout.box(), context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
+            _sentence(layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
         for ticket in runtime.state().offers:
             self._draw_offer(layout, context, ticket)
 
@@ -249,10 +246,13 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
         row.operator("assistive.dismiss").job_id = ticket.job_id
 
     def _draw_progress(self, layout: Any, state: session.State) -> None:
+        """How far it is. The bar stays while there is nothing to do: Blender 4.3 takes what comes in its place for it,
+        and shows no tooltips after."""
         run = state.run
-        assert run is not None
-        share = run.step / run.steps if run.steps else 0.0
-        layout.progress(factor=share, text=status_text(state))
+        if run is None:
+            layout.progress(factor=0.0, text=idle_text())
+            return
+        layout.progress(factor=run.step / run.steps if run.steps else 0.0, text=status_text(state))
         if run.status == "running" and run.step:
             row = layout.row()
             row.label(text=f"{_duration(run.eta_s)} left", icon="TIME")
@@ -266,6 +266,11 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
                 column = columns.column(align=True)
                 column.label(text=title)
                 column.template_icon(icon_value=number, scale=6.0)
+
+
+def idle_text() -> str:
+    """What is to be said when no job runs, in a few words."""
+    return "Waiting until Blender is free" if runtime.current().has_work() else "Ready"
 
 
 def status_text(state: session.State) -> str:
