@@ -407,6 +407,9 @@ def test_a_result_that_comes_during_a_render_is_listed_after_it(window: Window, 
 
 def test_a_job_goes_on_while_its_object_is_edited(window: Window, server: str) -> None:
     panel = with_bus(window, server, steps=30)
+    # So that nothing has to be scrolled: after a turn of the wheel Blender shows no tooltips for simulated moves.
+    for section in ("Mask", "Object & Target"):
+        window.click(window.scroll_to(section, panel).center)
     hover(window)
     window.key("TAB")
     window.wait_for("bpy.context.mode == 'EDIT_MESH'")
