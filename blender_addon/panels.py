@@ -218,41 +218,23 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
     def draw(self, context: Any) -> None:
         """Start, or how far it is."""
         layout, state = self.layout, runtime.state()
-        self._draw_progress(layout, state)
-        row = layout.row()
-        row.scale_y = 1.5
         if state.run is None:
+            row = layout.row()
+            row.scale_y = 1.5
             row.operator("assistive.start", icon="PLAY")
         else:
+            self._draw_progress(layout, state)
+            row = layout.row()
             row.operator("assistive.cancel", icon="CANCEL")
             self._draw_pictures(layout, context)
-        self._draw_message(layout, context)
-
-    def _draw_message(self, layout: Any, context: Any) -> None:
-        """What came of the last job, and jobs whose results wait for this file."""
-        message = runtime.current().message
-        if message is not None:
-            alert = message.level == "ERROR"
-            _sentence(layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
-        for ticket in runtime.state().offers:
-            self._draw_offer(layout, context, ticket)
-
-    def _draw_offer(self, layout: Any, context: Any, ticket: session.Ticket) -> None:
-        box = layout.box()
-        text = f"{ticket.address} has a job of this file: {ticket.object} as {ticket.settings.target}."
-        _sentence(box, context, text, icon="TIME")
-        row = box.row()
-        row.operator("assistive.fetch").job_id = ticket.job_id
-        row.operator("assistive.dismiss").job_id = ticket.job_id
+        if state.run is None and runtime.current().has_work():
+            layout.label(text="The result is added once Blender is free", icon="TIME")
 
     def _draw_progress(self, layout: Any, state: session.State) -> None:
-        """How far it is. The bar stays while there is nothing to do: Blender 4.3 takes what comes in its place for it,
-        and shows no tooltips after."""
         run = state.run
-        if run is None:
-            layout.progress(factor=0.0, text=idle_text())
-            return
-        layout.progress(factor=run.step / run.steps if run.steps else 0.0, text=status_text(state))
+        assert run is not None
+        share = run.step / run.steps if run.steps else 0.0
+        layout.progress(factor=share, text=status_text(state))
         if run.status == "running" and run.step:
             row = layout.row()
             row.label(text=f"{_duration(run.eta_s)} left", icon="TIME")
@@ -268,9 +250,37 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
                 column.template_icon(icon_value=number, scale=6.0)
 
 
-def idle_text() -> str:
-    """What is to be said when no job runs, in a few words."""
-    return "Waiting until Blender is free" if runtime.current().has_work() else "Ready"
+class ASSISTIVE_PT_message(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """What came of the last job, and jobs whose results wait for this file.
+
+    A panel of its own: Blender 4.3 draws the first line of a message like the progress bar that was in its place.
+    """
+
+    bl_label = "Message"
+    bl_parent_id = "ASSISTIVE_PT_run"
+    bl_options = {"HIDE_HEADER"}
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """Whether there is anything to say."""
+        return runtime.current().message is not None or bool(runtime.state().offers)
+
+    def draw(self, context: Any) -> None:
+        """The message, the offers."""
+        message = runtime.current().message
+        if message is not None:
+            alert = message.level == "ERROR"
+            _sentence(self.layout, context, message.text, icon=LEVEL_ICONS[message.level], alert=alert)
+        for ticket in runtime.state().offers:
+            self._draw_offer(self.layout, context, ticket)
+
+    def _draw_offer(self, layout: Any, context: Any, ticket: session.Ticket) -> None:
+        box = layout.box()
+        text = f"{ticket.address} has a job of this file: {ticket.object} as {ticket.settings.target}."
+        _sentence(box, context, text, icon="TIME")
+        row = box.row()
+        row.operator("assistive.fetch").job_id = ticket.job_id
+        row.operator("assistive.dismiss").job_id = ticket.job_id
 
 
 def status_text(state: session.State) -> str:
@@ -409,6 +419,7 @@ CLASSES = (
     ASSISTIVE_PT_optimise,
     ASSISTIVE_PT_advanced,
     ASSISTIVE_PT_run,
+    ASSISTIVE_PT_message,
     ASSISTIVE_PT_results,
     ASSISTIVE_PT_server,
 )
