@@ -16,24 +16,22 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import bpy
-import numpy as np
 
-from . import apply, backgrounds, check, collect, files, local_server, output, request, straight_through
-from ._shared import client, errors, messages, presets, scene
+from . import backgrounds, collect, companion, files, follow, local_server, output, request
+from ._shared import client, errors, messages, presets
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
 UNEXPECTED = 1
 APART = 6
 HELLO_S = 5.0
+#: The panel shows the last line that `follow` has said.
+FOLLOW_EVERY_S = 0.5
 #: The worker behind a server that has just been started imports torch before it can answer.
 WORKER_START_S = 180.0
-CLASSIFY_S = 300.0
-DRAWN_S = 60.0
-TICK_S = 0.5
 
 RIG_HELP = "auto (default), around: made up, scene: all of the scene's, or the name of a collection of {}"
 #: What each command does, and how many steps it takes (None: as the preset says).
@@ -43,8 +41,6 @@ COMMANDS: dict[str, tuple[str, int | None]] = {
 }
 MADE_BACKGROUNDS = ("varied", "flat", "noise", "grey")
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
-
-Made = TypeVar("Made")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,7 +59,8 @@ def _main(argv: Sequence[str], parser: argparse.ArgumentParser) -> int:
     except SystemExit as done:  # argparse has said what there is to say
         return done.code if isinstance(done.code, int) else 2
     try:
-        return _optimize(options)
+        code: int = options.run(options)
+        return code
     except errors.AssistiveError as error:
         return _complain(str(error), error.exit_code, debug=options.debug)
     except KeyboardInterrupt:
@@ -96,10 +93,27 @@ def _parser(program: str, *, with_scene: bool) -> argparse.ArgumentParser:
         _object_arguments(command)
         _setting_arguments(command)
         _run_arguments(command)
-        command.set_defaults(command=name, steps=steps)
+        command.set_defaults(command=name, steps=steps, run=_optimize)
         if not with_scene:
             command.set_defaults(scene=None)
+    text = "render what a running job asks for, and check its result; the scene is the one that the job was made of"
+    command = commands.add_parser("follow", help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
+    _follow_arguments(command)
+    command.set_defaults(run=_follow)
+    if not with_scene:
+        command.set_defaults(scene=None)
     return parser
+
+
+def _follow_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--job", type=Path, required=True, metavar="FILE", help="the job, as --save-job keeps it")
+    parser.add_argument("--uv-map", default="", metavar="NAME", help="the UV map that its texture lives in")
+    parser.add_argument("--server", required=True, metavar="ADDRESS", help="the server that has the job")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the check's findings go")
+    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument("--no-check", action="store_true", help="only render what the job asks for")
+    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
 
 
 def _object_arguments(parser: argparse.ArgumentParser) -> None:
@@ -208,16 +222,6 @@ class _Run:
     alive: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class _Findings:
-    """What came after the job: the check in Cycles, the contact sheet, and what kept one of them from being made."""
-
-    check: output.Check | None
-    sheet: bytes | None
-    comparison: bytes | None
-    trouble: errors.AssistiveError | None
-
-
 def _optimize(options: argparse.Namespace) -> int:
     display = Display()
     with Interrupts(lambda: display.say("Cancelling; press Ctrl-C again to drop everything.")) as interrupts:
@@ -246,8 +250,11 @@ def _run_job(
         job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
         if options.save_job is not None:
             output.save_job(job, options.save_job)
-        result = _do_job(run, job, obj, collected)
-        findings = _apply_and_check(run, obj, collected, result)
+        following = _following(run, job, obj, collected)
+        interrupts.graceful = True
+        server.submit(job)
+        result = follow.to_end(following)
+        findings = follow.finish(following, result)
     code = CANCELLED if interrupts.asked else 0
     report = output.report(
         result,
@@ -261,6 +268,46 @@ def _run_job(
     written = output.contents(result, report, findings.check, findings.sheet, findings.comparison)
     output.write(options.out, written)
     return report, code, findings.trouble
+
+
+def _following(run: _Run, job: messages.Job, obj: bpy.types.Object, collected: collect.Collected) -> follow.Following:
+    return follow.Following(
+        client=run.client,
+        alive=run.alive,
+        display=run.display,
+        interrupts=run.interrupts,
+        job=job,
+        obj=obj,
+        uv_map=collected.uv_map,
+        samples=run.options.check_samples,
+        max_gap=run.options.max_gap,
+        check=not run.options.no_check,
+    )
+
+
+def _follow(options: argparse.Namespace) -> int:
+    if options.exit_with_parent:
+        companion.end_with_parent()
+    if options.scene is not None:
+        files.open_scene(options.scene)
+    job = companion.read_job(options.job)
+    obj = _find_object(job.scene.mesh.name)
+    with Interrupts() as interrupts, _quiet(options), client.Client(options.server) as server:
+        server.hello(timeout_s=HELLO_S)
+        following = follow.Following(
+            client=server,
+            alive=lambda: None,
+            display=Display(every_s=FOLLOW_EVERY_S),
+            interrupts=interrupts,
+            job=job,
+            obj=obj,
+            uv_map=options.uv_map,
+            samples=options.check_samples,
+            max_gap=output.MAX_GAP,
+            check=not options.no_check,
+        )
+        companion.follow_to_files(following, options.out)
+    return 0
 
 
 @contextlib.contextmanager
@@ -349,160 +396,3 @@ def _source(which: str) -> Any:
         hint = f"Its collections: {', '.join(map(repr, names))}." if names else "Use auto, around or scene."
         raise errors.InvalidInput(f"The scene has no collection {which!r}.", hint=hint)
     return found
-
-
-def _do_job(run: _Run, job: messages.Job, obj: bpy.types.Object, collected: collect.Collected) -> messages.Result:
-    """Submit `job` and wait for its result; render what it asks for meanwhile.
-
-    The first Ctrl-C asks the server to end it and give the best so far.
-    """
-    run.interrupts.graceful = True
-    run.client.submit(job)
-    asked = False
-    for event in run.client.events(job.id, tick_s=TICK_S):
-        if run.interrupts.asked and not asked:
-            run.client.cancel(job.id)
-            asked = True
-        if isinstance(event, messages.Ended):
-            run.display.close()
-            return client.outcome(event)
-        if isinstance(event, messages.Draw):
-            if not asked:
-                _answer_draw(run, event, obj, collected)
-        elif event is not None:
-            run.display.event(event)
-        else:
-            run.alive()
-    raise AssertionError("events() ends only with Ended")
-
-
-def _answer_draw(run: _Run, asked: messages.Draw, obj: bpy.types.Object, collected: collect.Collected) -> None:
-    pictures = straight_through.draw(
-        bpy.context,
-        obj,
-        asked,
-        uv_map=collected.uv_map,
-        samples=run.options.check_samples,
-        panoramas=collected.scene.rig.panoramas,
-        on_view=lambda count: run.display.count("rendering for the job:", count, len(asked.views)),
-    )
-    drawn = messages.Drawn(job_id=asked.job_id, step=asked.step, pictures=pictures)
-    run.client.request(drawn, messages.Accepted, timeout_s=DRAWN_S)
-
-
-# --- after the job ----------------------------------------------------------------------------------------------------
-
-
-class _CheckStopped(Exception):
-    """Ctrl-C during the check: it is left out, the result is kept."""
-
-
-def _apply_and_check(
-    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result
-) -> _Findings:
-    """Put the result on `obj`. Whatever goes wrong with the check of it, the result is kept."""
-    wanted = not run.options.no_check and not run.interrupts.asked and bool(result.check_views)
-    began = time.perf_counter()
-    found, sheet = None, None
-    before, trouble = _attempt(lambda: _render_before(run, obj, collected, result)) if wanted else (None, None)
-    _apply(obj, collected, result.texture, result)
-    if before is not None:
-        found, trouble = _attempt(
-            lambda: _judge(run, before, _render(run, obj, collected, result, "after"), result, began)
-        )
-    comparison = None
-    if trouble is None:
-        sheet, trouble = _attempt(lambda: _draw_sheet(run, result, found))
-    if trouble is None and found is not None:
-        comparison, trouble = _attempt(lambda: _draw_comparison(run, result, found))
-    return _Findings(found, sheet, comparison, trouble)
-
-
-def _attempt(work: Callable[[], Made]) -> tuple[Made | None, errors.AssistiveError | None]:
-    """What `work` makes, or why it could not; nothing of both after Ctrl-C."""
-    try:
-        return work(), None
-    except _CheckStopped:
-        return None, None
-    except errors.AssistiveError as error:
-        return None, error
-    except RuntimeError as error:  # what Blender's operators raise
-        return None, errors.AssistiveError(f"The check in Cycles failed: {str(error).strip()}")
-
-
-def _apply(
-    obj: bpy.types.Object, collected: collect.Collected, texture: scene.Texture, result: messages.Result | None
-) -> None:
-    """Put `texture` on `obj`: the one that `result` brought, or the one it all began with."""
-    png = result.texture_png.tobytes() if result is not None and result.texture_png is not None else None
-    name = result.target.name if result is not None else "before"
-    apply.apply_texture(bpy.context, obj, texture=texture, png=png, uv_map=collected.uv_map, name=name)
-
-
-def _render_before(
-    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result
-) -> np.ndarray:
-    """Pictures of the texture that the job began with, by the same way as those of its result."""
-    _apply(obj, collected, collected.scene.texture, None)
-    try:
-        return _render(run, obj, collected, result, "before")
-    finally:
-        apply.restore_original(obj, discard=True)
-
-
-def _render(
-    run: _Run, obj: bpy.types.Object, collected: collect.Collected, result: messages.Result, what: str
-) -> np.ndarray:
-    views = result.check_views
-
-    def rendered(count: int) -> None:
-        run.display.count(f"rendering in Cycles, {what}:", count, len(views))
-        if run.interrupts.asked:
-            raise _CheckStopped
-
-    size = result.pictures_after.shape[1]
-    try:
-        return check.render_views(
-            bpy.context,
-            obj,
-            views,
-            size=size,
-            samples=run.options.check_samples,
-            panoramas=collected.scene.rig.panoramas,
-            neighbours="none" if run.options.light == "open" else "unseen",
-            on_view=rendered,
-        )
-    finally:
-        run.display.close()
-
-
-def _judge(run: _Run, before: np.ndarray, after: np.ndarray, result: messages.Result, began: float) -> output.Check:
-    """What each classifier of the job says of the pictures."""
-
-    def ask(pictures: np.ndarray, model: str) -> tuple[messages.Verdict, ...]:
-        run.alive()
-        request = messages.Classify(pictures=pictures, model=model, target=run.settings.target)
-        return run.client.request(request, messages.Classified, timeout_s=CLASSIFY_S).verdicts
-
-    verdicts = {model: (ask(before, model), ask(after, model)) for model in result.models}
-    return output.Check(before, after, verdicts, time.perf_counter() - began, run.options.max_gap)
-
-
-def _draw_comparison(run: _Run, result: messages.Result, found: output.Check) -> bytes:
-    asked = messages.DrawComparison(
-        server_before=result.pictures_before,
-        blender_before=found.before,
-        server_after=result.pictures_after,
-        blender_after=found.after,
-        model=run.settings.models[0],
-        target=run.settings.target,
-    )
-    return run.client.request(asked, messages.Sheet, timeout_s=CLASSIFY_S).png.tobytes()
-
-
-def _draw_sheet(run: _Run, result: messages.Result, found: output.Check | None) -> bytes | None:
-    before, after = (found.before, found.after) if found else (result.pictures_before, result.pictures_after)
-    if len(after) == 0:
-        return None
-    request = messages.DrawSheet(before=before, after=after, model=run.settings.models[0], target=run.settings.target)
-    return run.client.request(request, messages.Sheet, timeout_s=CLASSIFY_S).png.tobytes()

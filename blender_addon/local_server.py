@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from ._shared import errors
 
@@ -148,7 +148,7 @@ class LocalServer:
     def stop(self) -> None:
         """End the process: first by asking, after the grace time by force. Does no harm when there is none."""
         if self._process is not None:
-            _end(self._process, self._grace_s)
+            end_process(self._process, self._grace_s)
             self._process = None
         if self._log is not None:
             with contextlib.suppress(OSError):  # Windows keeps what a process that is just ending has open
@@ -211,7 +211,8 @@ def _lines(stream: IO[str]) -> queue.Queue[str | None]:
     return lines
 
 
-def _end(process: subprocess.Popen[str], grace_s: float) -> None:
+def end_process(process: subprocess.Popen[Any], grace_s: float) -> None:
+    """End a child: by closing its standard input and asking, after the grace time by force."""
     if process.stdin is not None:
         process.stdin.close()
     if process.poll() is None:

@@ -63,6 +63,7 @@ def report(
 ) -> dict[str, Any]:
     """All there is to know of a job, as plain data for `report.json`."""
     timing = msgspec.to_builtins(result.timing)
+    checked = check_report(result, check) if check is not None else {"check": None, "models": {}}
     return {
         "schema": SCHEMA,
         "object": object_name,
@@ -75,13 +76,19 @@ def report(
         "device": result.device,
         "versions": {"addon": version.VERSION, "blender": BLENDER, **result.versions},
         "texture": _texture(result.texture),
-        "models": {name: _model(name, figures, check) for name, figures in result.models.items()},
+        "models": {name: _model(figures, checked["models"].get(name)) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
-        "check": _comparison(result, check) if check is not None else None,
+        "check": checked["check"],
         "straight_through": _straight_through(result, settings),
         "left_out": list(left_out),
         "timing": {"collect_s": collect_s, **timing, "check_s": check.seconds if check else None},
     }
+
+
+def check_report(result: messages.Result, check: Check) -> dict[str, Any]:
+    """What the check has found: ``check`` as in the report, and ``models`` with each classifier's figures in Cycles."""
+    models = {name: _cycles(figures, check.verdicts[name]) for name, figures in result.models.items()}
+    return {"check": _comparison(result, check), "models": models}
 
 
 def _texture(texture: scene.Texture) -> dict[str, Any]:
@@ -114,12 +121,12 @@ def _mean_exchange(exchanges: Sequence[messages.Exchange]) -> dict[str, float] |
     return {name: sum(getattr(each, name) for each in exchanges) / len(exchanges) for name in names}
 
 
-def _model(name: str, figures: messages.ModelFigures, check: Check | None) -> dict[str, Any]:
+def _model(figures: messages.ModelFigures, cycles: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "trained": figures.trained,
         "train": msgspec.to_builtins(figures.train),
         "held_out": {**msgspec.to_builtins(figures.held_out), "views": figures.held_out_views},
-        "cycles": _cycles(figures, check.verdicts[name]) if check is not None else None,
+        "cycles": cycles,
     }
 
 
@@ -159,6 +166,8 @@ def _comparison(result: messages.Result, check: Check) -> dict[str, Any]:
         "mean_gap": mean_gap,
         "max_gap": check.max_gap,
         "mean_error": float(errors_after.mean()),
+        "worst": views.index(worst),
+        "seconds": check.seconds,
         "warning": _warning(mean_gap, worst, name) if mean_gap > check.max_gap else None,
         "views": views,
     }
@@ -200,7 +209,7 @@ def summary(report: Mapping[str, Any], out: Path) -> str:
         lines.append(name if figures["trained"] else f"{name} (not trained on)")
         lines += _rows(figures)
     mask = report["mask"]
-    lines += ["", *_remarks(report)]
+    lines += ["", *remarks(report)]
     lines += [
         f"Free to change was {mask['coverage']:.0%} of the used texture; {_outside(mask['max_change_outside'])}.",
         f"Written to {out}:",
@@ -209,19 +218,19 @@ def summary(report: Mapping[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
-def _remarks(report: Mapping[str, Any]) -> list[str]:
-    """How far the server's pictures can be trusted, and what they leave out."""
-    check, remarks = report["check"], []
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """How far the server's pictures can be trusted, and what they leave out; also of reports of older versions."""
+    check, found = report.get("check"), []
     if check is not None:
         pixel, gap = check["mean_error"], check["mean_gap"]
-        remarks.append(f"Against Cycles: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
+        found.append(f"Against Cycles: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
         if check["warning"] is not None:
-            remarks.append(f"Warning: {check['warning']}")
-    if report["straight_through"] is not None:
-        remarks.append(_helped(report["straight_through"]))
-    if report["left_out"]:
-        remarks.append("The server does not model: " + " ".join(report["left_out"]))
-    return remarks
+            found.append(f"Warning: {check['warning']}")
+    if report.get("straight_through") is not None:
+        found.append(_helped(report["straight_through"]))
+    if report.get("left_out"):
+        found.append("The server does not model: " + " ".join(report["left_out"]))
+    return found
 
 
 def _helped(found: Mapping[str, Any]) -> str:
@@ -294,6 +303,11 @@ def save_blend(path: Path) -> None:
     """Save a copy of the open file with its images inside; the open file keeps its own path."""
     for image in bpy.data.images:
         _pack(image)
+    save_copy(path)
+
+
+def save_copy(path: Path) -> None:
+    """Save a copy of the open file as it is; the open file keeps its own path. Raises :class:`OSError`."""
     try:
         bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False, compress=False)
     except RuntimeError as error:

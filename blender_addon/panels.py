@@ -200,13 +200,18 @@ class ASSISTIVE_PT_advanced(_Panel, bpy.types.Panel):  # type: ignore[misc]  # n
         """The rest of the settings."""
         chosen = context.scene.assistive
         column = _column(self.layout)
-        for name in ("stepper", "alpha", "objective", "samples", "held_out_views", "seed"):
+        for name in ("stepper", "alpha", "objective", "samples", "held_out_views", "blender_every", "seed"):
             column.prop(chosen, name)
         row = column.row(align=True, heading="Stop Early")
         row.prop(chosen, "stop_early", text="")
         limit = row.row(align=True)
         limit.active = chosen.stop_early
         limit.prop(chosen, "stop_at", text="")
+        row = column.row(align=True, heading="Check in Blender")
+        row.prop(chosen, "check_after", text="")
+        samples = row.row(align=True)
+        samples.active = chosen.check_after or chosen.blender_every > 0
+        samples.prop(chosen, "check_samples", text="Samples")
 
 
 class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
@@ -227,7 +232,12 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
             row = layout.row()
             row.operator("assistive.cancel", icon="CANCEL")
             self._draw_pictures(layout, context)
-        if state.run is None and runtime.current().has_work():
+        checking = runtime.current().checking()
+        if checking is not None:
+            row = layout.row()
+            row.label(text=f"Blender: {checking or 'starting'}", icon="RENDER_STILL")
+            row.operator("assistive.stop_check", text="", icon="X")
+        elif state.run is None and runtime.current().has_work():
             layout.label(text="The result is added once Blender is free", icon="TIME")
 
     def _draw_progress(self, layout: Any, state: session.State) -> None:
@@ -337,6 +347,7 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
             return
         item = chosen.results[chosen.result_index]
         self._draw_figures(layout, item)
+        self._draw_check(layout, context, item)
         column = layout.column(align=True)
         column.operator("assistive.apply_result", icon="MATERIAL")
         self._draw_compare(column, item)
@@ -361,6 +372,24 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         there = item.object is not None and item.object.users_scene
         column.label(text=results.local_time(item.created))
         column.label(text=item.object.name if there else f"{item.object_name} (deleted)")
+
+    def _draw_check(self, layout: Any, context: Any, item: Any) -> None:
+        """The server's pictures beside Blender's."""
+        check = results.report_of(item).get("check")
+        if not check:
+            return
+        box = layout.box()
+        box.label(text=f"In Blender: {check['model']}", icon="RENDER_STILL")
+        view = check["views"][check["worst"]]["after"]
+        number = results.check_icon(item)
+        if number:
+            box.template_icon(icon_value=number, scale=5.0)
+            box.label(text=f"Server {view['server']:.2f}   Blender {view['blender']:.2f}   difference × 4")
+        text = f"Pixels differ by {check['mean_error']:.3f}, confidence by {check['mean_gap']:.2f}"
+        if check["warning"]:
+            _sentence(box, context, check["warning"], icon="ERROR", alert=True)
+        else:
+            _sentence(box, context, f"{text}: within its limit.", icon="CHECKMARK")
 
     def _draw_compare(self, column: Any, item: Any) -> None:
         if item.object is None or apply.applied_result(item.object) != item.name:

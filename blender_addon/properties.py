@@ -44,6 +44,7 @@ class ASSISTIVE_PG_result(bpy.types.PropertyGroup):  # type: ignore[misc]  # noq
     uv_map: bpy.props.StringProperty(name="UV Map")  # type: ignore[valid-type]
     image: bpy.props.PointerProperty(name="Image", type=bpy.types.Image)  # type: ignore[valid-type]
     sheet: bpy.props.PointerProperty(name="Contact Sheet", type=bpy.types.Image)  # type: ignore[valid-type]
+    check: bpy.props.PointerProperty(name="Check", type=bpy.types.Image)  # type: ignore[valid-type]
     report: bpy.props.StringProperty(name="Report", description="All figures and settings, as JSON")  # type: ignore[valid-type]
 
 
@@ -284,6 +285,26 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     )
     stop_at: bpy.props.FloatProperty(  # type: ignore[valid-type]
         name="Confidence", default=0.95, min=0.0, max=1.0, subtype="FACTOR"
+    )
+    blender_every: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Blender Every",
+        description=(
+            "Every so many steps the classifiers see Blender's own pictures, with all that stands around the object: "
+            "for glass, volumes and crowded scenes. A second Blender renders them; each takes seconds. 0: never"
+        ),
+        default=0,
+        min=0,
+    )
+    check_after: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Check in Blender",
+        description=(
+            "After each job, a second Blender in the background renders unseen views with Cycles, before and after; "
+            "the result says how far they are from the server's pictures"
+        ),
+        default=True,
+    )
+    check_samples: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Check Samples", description="Cycles samples for each pixel", default=64, min=1, max=4096
     )
     seed: bpy.props.IntProperty(name="Seed", default=0, min=0)  # type: ignore[valid-type]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from .output import remarks
 from .results import Figures, figures_of, local_time
 
 OUTCOMES = {
@@ -49,8 +50,10 @@ img.texture { width: 24rem; }
 """
 
 
-def page(report: Mapping[str, Any], *, texture_png: bytes | None, sheet_png: bytes | None) -> str:
-    """The page of a `report`, with the texture and the contact sheet (PNG files) inside it, if there are any."""
+def page(
+    report: Mapping[str, Any], *, texture_png: bytes | None, sheet_png: bytes | None, check_png: bytes | None = None
+) -> str:
+    """The page of a `report`, with texture, contact sheet and check (PNG files) inside it, if there are any."""
     target, name = (_text(part) for part in (_named(report.get("target")), report.get("object")))
     outcome = report.get("outcome")
     done = f"{OUTCOMES.get(str(outcome), outcome)}, {report.get('steps', '?')} steps"
@@ -60,6 +63,9 @@ def page(report: Mapping[str, Any], *, texture_png: bytes | None, sheet_png: byt
         _figures(figures_of(report)),
         _remarks(report),
         _picture("Before and after", sheet_png, "Views before and after, with what the classifier says", "sheet"),
+        _picture(
+            "The server's pictures beside Blender's", check_png, "Both, their difference, and confidence", "check"
+        ),
         _picture("Texture", texture_png, "The texture", "texture"),
         _facts("Settings", [*_pairs(report.get("settings")), ("device", report.get("device"))]),
         _facts("Made with", _pairs(report.get("versions"))),
@@ -86,14 +92,7 @@ def _figures(rows: Iterable[Figures]) -> str:
 
 def _remarks(report: Mapping[str, Any]) -> str:
     """How far the server's pictures can be trusted, and what they leave out."""
-    check = report.get("check")
-    found = []
-    if isinstance(check, Mapping):
-        gap, error = check.get("mean_gap", 0.0), check.get("mean_error", 0.0)
-        found.append(f"Against Cycles: mean difference of a pixel {error:.3f}, of confidence {gap:.3f}.")
-        found += [str(check["warning"])] if check.get("warning") else []
-    found += map(str, report.get("left_out") or ())
-    items = "".join(f"<li>{_text(each)}</li>" for each in found)
+    items = "".join(f"<li>{_text(each)}</li>" for each in remarks(report))
     return items and f"<h2>What Blender shows, and what was not modelled</h2><ul>{items}</ul>"
 
 

@@ -20,6 +20,8 @@ from ._shared import errors, messages, scene, targets
 from .session import Ticket
 
 ANY_TIMM_MODEL = "timm/"
+#: Settings that the panel calls what the job calls them.
+SAME_NAMES = ("steps", "views", "stepper", "objective", "sampling", "light", "blender_every", "held_out_views", "seed")
 DEFAULT_TRAINED, DEFAULT_HELD_OUT = ("efficientnet_lite0",), ("efficientnet_lite1",)
 
 
@@ -95,14 +97,12 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
             "target": chosen.target.strip(),
             "models": trained,
             "held_out_models": held_out,
-            **{name: getattr(chosen, name) for name in ("steps", "views", "stepper", "objective", "sampling", "light")},
+            **{name: getattr(chosen, name) for name in SAME_NAMES},
             "alpha": _decimal(chosen.alpha),
             "samples": int(chosen.samples),
-            "held_out_views": chosen.held_out_views,
             "epsilon": _decimal(chosen.epsilon) if chosen.bounded else None,
             "stop_at": _decimal(chosen.stop_at) if chosen.stop_early else None,
             "backgrounds": "pictures" if folder else chosen.backgrounds,
-            "seed": chosen.seed,
             "preview_every_s": preview_every_s,
         },
         messages.Settings,

@@ -36,7 +36,8 @@ class Kept:
     `png` is what gets packed: the texture as a PNG file, or the colours of so many `vertices` as the pixels of one (see
     :func:`texture_of`).
     `created` is ISO 8601 with its offset from UTC, `report` that of `output.report` with ``job`` and ``created``,
-    `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file.
+    `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file,
+    `check` that of the check in Blender with the picture that stands for it.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Kept:
     report: Mapping[str, Any]
     thumbnail: np.ndarray | None
     sheet: bytes | None
+    check: tuple[bytes, np.ndarray] | None = None
 
 
 class Figures(NamedTuple):
@@ -200,6 +202,8 @@ def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any
         _set_preview(item.image, kept.thumbnail)
     if kept.sheet is not None:
         item.sheet = packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
+    if kept.check is not None:
+        _set_check(item, *kept.check)
     item.report = json.dumps(kept.report, ensure_ascii=False)
     owner.assistive.result_index = len(owner.assistive.results) - 1
     ADDED.setdefault(owner.session_uid, {})[kept.job_id] = (kept, obj.session_uid if obj is not None else 0)
@@ -215,6 +219,37 @@ def attach_sheet(job_id: str, sheet: bytes) -> None:
         kept = ADDED.get(owner.session_uid, {})
         if job_id in kept:
             kept[job_id] = (replace(kept[job_id][0], sheet=sheet), kept[job_id][1])
+
+
+def attach_check(job_id: str, found: Mapping[str, Any], sheet: bytes, worst: np.ndarray) -> None:
+    """Puts what the check in Blender has found to the result of a job, wherever in the file it is listed.
+
+    `found` has ``check`` and ``models`` as in `output.check_report`; `sheet` is a PNG file, `worst` ([H, W, 3] uint8,
+    row 0 at the top) what the panel shows of it.
+    """
+    for owner in bpy.data.scenes:
+        for item in owner.assistive.results:
+            if item.name == job_id:
+                item.report = json.dumps(_checked(report_of(item), found), ensure_ascii=False)
+                _set_check(item, sheet, worst)
+        kept = ADDED.get(owner.session_uid, {})
+        if job_id in kept:
+            checked = replace(kept[job_id][0], report=_checked(kept[job_id][0].report, found), check=(sheet, worst))
+            kept[job_id] = (checked, kept[job_id][1])
+
+
+def _checked(report: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """`report` with what the check has found in it."""
+    models = {
+        name: {**model, "cycles": found["models"].get(name)} for name, model in dict(report.get("models") or {}).items()
+    }
+    return {**report, "check": found["check"], "models": models}
+
+
+def _set_check(item: Any, sheet: bytes, worst: np.ndarray) -> None:
+    if item.check is None:
+        item.check = packed_image(f"Assistive {item.target} Check", sheet)
+        _set_preview(item.check, worst)
 
 
 def deleted(owner: bpy.types.Scene) -> set[str]:
@@ -269,7 +304,7 @@ def remove(owner: bpy.types.Scene, index: int) -> None:
     """
     settings = owner.assistive
     item = settings.results[index]
-    images = [image for image in (item.image, item.sheet) if image is not None]
+    images = [image for image in (item.image, item.sheet, item.check) if image is not None]
     settings[DELETED] = "\n".join(sorted(deleted(owner) | {item.name}))
     settings.results.remove(index)
     for image in images:
@@ -320,6 +355,12 @@ def vertex_count(item: Any) -> int:
 def icon(item: Any) -> int:
     """The icon of a list's `item`: its object with the texture on, seen from where it is recognised best. Or 0."""
     preview = item.image.preview if item.image is not None else None
+    return int(preview.icon_id) if preview is not None else 0
+
+
+def check_icon(item: Any) -> int:
+    """The icon of the check of a list's `item`: its widest view by the server, by Blender, and the difference. Or 0."""
+    preview = item.check.preview if item.check is not None else None
     return int(preview.icon_id) if preview is not None else 0
 
 

@@ -24,6 +24,7 @@ from bpy.app.handlers import persistent
 
 from . import editor, icons, local_server, notes, preferences, results, session
 from ._shared import client, errors, messages, scene
+from .background import Background, Found
 from .connection import Connection
 from .live_preview import Overlay
 from .pictures import Preview, curve_picture
@@ -38,6 +39,9 @@ ENDS = {
     "cancelled": "Cancelled; the best so far is kept.",
     "interrupted": "Interrupted; the last preview is kept.",
 }
+
+CHECKED = ("finished", "early")
+"""The outcomes that are worth a check; who cancels is in a hurry."""
 
 Work = Callable[[], None]
 
@@ -64,6 +68,7 @@ class Runtime:
         self._tickets: dict[str, session.Ticket] = {}
         self._durable: set[str] = set()
         self._later: deque[Work] = deque()
+        self._backgrounds: dict[str, Background] = {}
         self._encoding = 0
         self._curve_drawn = 0.0
         self.file = _file_token()
@@ -77,9 +82,18 @@ class Runtime:
             bpy.app.timers.register(_tick, first_interval=BUSY_S, persistent=True)
         editor.redraw()
 
-    def start(self, ticket: session.Ticket, job: messages.Job, obj: bpy.types.Object, address: str) -> None:
-        """Hand in `job` about `obj`."""
+    def start(
+        self,
+        ticket: session.Ticket,
+        job: messages.Job,
+        obj: bpy.types.Object,
+        address: str,
+        background: Background | None = None,
+    ) -> None:
+        """Hand in `job` about `obj`. The `background` is to render what the job asks for, and to check its result."""
         self.message = None
+        if background is not None:
+            self._backgrounds[job.id] = background
         icons.clear()
         self._hide_preview(session.HidePreview())
         self._handed_in = _HandedIn(ticket.job_id, obj.session_uid)
@@ -95,12 +109,23 @@ class Runtime:
 
     def has_work(self) -> bool:
         """Whether there is a job, or a result on its way into the file."""
-        return self.state.run is not None or bool(self._later) or self._encoding > 0
+        return self.state.run is not None or bool(self._later) or self._encoding > 0 or bool(self._backgrounds)
+
+    def checking(self) -> str | None:
+        """What the Blender in the background has last said; None while there is none."""
+        return next((each.last_words() for each in self._backgrounds.values() if each.running), None)
+
+    def stop_checks(self) -> None:
+        """End every Blender in the background, and drop what it was to find."""
+        for job_id in list(self._backgrounds):
+            self._backgrounds.pop(job_id).stop()
+        editor.redraw()
 
     def tick(self) -> None:
         """Take what has come in, as far as the budget goes. Also for scripts, as timers do not fire in background."""
         began, before = time.perf_counter(), self._shown()
         self._fetch(began + BUDGET_S)
+        self._look_after_backgrounds()
         done = self._do_later()
         self._draw_curve()
         # Not for a mere sign of life: what is drawn anew loses its tooltip.
@@ -110,11 +135,12 @@ class Runtime:
 
     def _shown(self) -> tuple[Any, ...]:
         """What the panels show, to see whether it has changed."""
-        return self.state, self.message, id(self._preview)
+        return self.state, self.message, id(self._preview), self.checking()
 
     def close(self) -> None:
         """End everything: the thread, a server that was started here, the overlay."""
         self._hide_preview(session.HidePreview())
+        self.stop_checks()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -151,6 +177,34 @@ class Runtime:
             said = f"{type(error).__name__}: {error}. The system console has the details."
             self.message = session.Report("ERROR", said)
 
+    def _look_after_backgrounds(self) -> None:
+        """Take what has been found, and let go of what is waited for in vain."""
+        for job_id, background in list(self._backgrounds.items()):
+            running = self.state.run is not None and self.state.run.ticket.job_id == job_id
+            pending = running or self._encoding > 0 or bool(self._later)
+            if background.ended() or not (background.running or pending):
+                del self._backgrounds[job_id]
+                self._attempt(functools.partial(self._take_check, job_id, background))
+
+    def _take_check(self, job_id: str, background: Background) -> None:
+        """Put what a check has found to its result, if there is one."""
+        try:
+            listed = any(item.name == job_id for owner in bpy.data.scenes for item in owner.assistive.results)
+            found = background.found() if background.running and listed else None
+        except errors.JobFailed as error:
+            self.message = session.Report("WARNING", f"The result is not checked. {error}")
+            return
+        finally:
+            background.stop()
+        if found is not None:
+            self._later.append(functools.partial(self._keep_check, job_id, found))
+
+    def _keep_check(self, job_id: str, found: Found) -> None:
+        results.attach_check(job_id, found.report, found.sheet, found.worst)
+        warning = found.report["check"]["warning"]
+        if warning is not None:
+            self.message = session.Report("WARNING", warning)
+
     def _draw_curve(self) -> None:
         run, now = self.state.run, time.monotonic()
         if run is not None and run.curve.steps and now - self._curve_drawn > CURVE_EVERY_S:
@@ -173,10 +227,17 @@ class Runtime:
     def _remember(self, effect: session.Remember) -> None:
         ticket = effect.ticket
         self._tickets[ticket.job_id] = ticket
+        if ticket.settings.blender_every:  # it may ask for pictures as soon as it runs
+            self._follow(ticket.job_id)
         if effect.durable:
             self._durable.add(ticket.job_id)
             if ticket.file == bpy.data.filepath:  # a file without a name can't be opened again
                 notes.write(ticket)
+
+    def _follow(self, job_id: str) -> None:
+        """Let the Blender in the background see to this job, if it was asked for one."""
+        if job_id in self._backgrounds:
+            self._backgrounds[job_id].start(self.state.server.address)
 
     def renamed(self, file: str) -> None:
         """The open file is called `file` from now on; so its jobs are noted down, where their server outlives us."""
@@ -189,6 +250,7 @@ class Runtime:
 
     def opened(self) -> None:
         """Another file is open, or the same again."""
+        self.stop_checks()
         self.file, self.message = _file_token(), None
         self._later.clear()  # what was still to come into the last file is at its server, and offered with it
         self.dispatch(session.FileOpened(self.file, self._offers()))
@@ -283,6 +345,8 @@ class Runtime:
         owner = bpy.data.scenes.get(ticket.scene) or bpy.context.scene
         results.add(owner, kept, self._object(ticket))
         push_undo(f"Assistive {kept.target}")
+        if kept.report.get("outcome") in CHECKED:
+            self._follow(kept.job_id)
         figures = results.figures_of(kept.report)
         said = f"{kept.target}: {figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else kept.target
         self._report(session.Report("INFO", f"{ENDS.get(str(kept.report.get('outcome')), ENDS['finished'])} {said}"))

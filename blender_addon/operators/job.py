@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from .. import collect, preferences, request, runtime, session
+from .. import background, collect, preferences, request, runtime, session
 from .._shared import errors
 from .common import allowed, reported, usable_object, why_not_usable
 
@@ -77,8 +77,18 @@ def hand_in(context: Any) -> str | None:
     asked = _make_request(context, obj)
     if len(obj.data.uv_layers) != maps:
         runtime.push_undo("Add UV Map")
-    runtime.current().start(asked.ticket, asked.job, obj, address)
+    runtime.current().start(asked.ticket, asked.job, obj, address, _background(context, asked))
     return _shared_texture(asked)
+
+
+def _background(context: Any, asked: request.Request) -> background.Background | None:
+    """A copy of the file for the Blender that renders meanwhile and after, where one is asked for."""
+    chosen = context.scene.assistive
+    if not chosen.check_after and not chosen.blender_every:
+        return None
+    return background.Background(
+        asked.job, uv_map=asked.ticket.uv_map, samples=chosen.check_samples, check=chosen.check_after
+    )
 
 
 def _make_request(context: Any, obj: bpy.types.Object) -> request.Request:
@@ -133,6 +143,23 @@ class ASSISTIVE_OT_cancel(bpy.types.Operator):  # type: ignore[misc]  # noqa: N8
 
 def _offer(job_id: str) -> session.Ticket | None:
     return next((ticket for ticket in runtime.state().offers if ticket.job_id == job_id), None)
+
+
+class ASSISTIVE_OT_stop_check(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """End the Blender in the background. The result stays, without a check"""
+
+    bl_idname = "assistive.stop_check"
+    bl_label = "Stop"
+
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """While there is one."""
+        return allowed(cls, None if runtime.current().checking() is not None else "No check is running.")
+
+    def execute(self, _context: Any) -> set[str]:
+        """Ends it."""
+        runtime.current().stop_checks()
+        return {"FINISHED"}
 
 
 class ASSISTIVE_OT_fetch(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
@@ -245,6 +272,7 @@ class ASSISTIVE_OT_remove_classifier(bpy.types.Operator):  # type: ignore[misc] 
 CLASSES = (
     ASSISTIVE_OT_start,
     ASSISTIVE_OT_cancel,
+    ASSISTIVE_OT_stop_check,
     ASSISTIVE_OT_fetch,
     ASSISTIVE_OT_dismiss,
     ASSISTIVE_OT_add_classifier,

@@ -271,8 +271,12 @@ class ASSISTIVE_OT_open_report(bpy.types.Operator):  # type: ignore[misc]  # noq
 
 def _page(item: Any) -> str:
     texture_png = results.packed_file(item.image) if item.kind == "UV" else None
-    sheet_png = results.packed_file(item.sheet)
-    return report_page.page(results.report_of(item), texture_png=texture_png, sheet_png=sheet_png)
+    return report_page.page(
+        results.report_of(item),
+        texture_png=texture_png,
+        sheet_png=results.packed_file(item.sheet),
+        check_png=results.packed_file(item.check),
+    )
 
 
 def file_name(item: Any) -> str:

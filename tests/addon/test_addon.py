@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ def set_up() -> Any:
     chosen = bpy.context.scene.assistive
     chosen.target, chosen.size = "golf ball", "256"
     chosen.steps, chosen.views, chosen.samples, chosen.held_out_views = 3, 2, "1", 2
+    chosen.check_after = False  # those that are about it switch it on
     item = chosen.classifiers.add()
     item.name = "efficientnet_lite0"
     return chosen
@@ -470,3 +472,82 @@ def test_other_machines_are_asked_only_with_blenders_permission() -> None:
     with pytest.raises(errors.InvalidInput, match="may not go online"):
         runtime.checked_address("render.example.org:5765")
     assert runtime.checked_address("localhost") == "tcp://localhost:5765"
+
+
+# --- the Blender in the background ------------------------------------------------------------------------------------
+
+
+def test_after_a_job_its_result_is_checked_by_a_blender_in_the_background(ready: Any) -> None:
+    ready.check_after, ready.check_samples = True, 1
+    assert bpy.ops.assistive.start() == {"FINISHED"}
+    item = ready.results[0]
+    report = results.report_of(item)
+    check = report["check"]
+    assert check["model"] == "efficientnet_lite0"
+    assert len(check["views"]) == 2
+    assert report["models"]["efficientnet_lite0"]["cycles"]["views"] == 2
+    width, height = item.check.preview.image_size
+    assert width == 3 * height, "server, Blender, difference"
+    assert results.packed_file(item.check).startswith(b"\x89PNG")
+    assert [slot.material for slot in bpy.context.object.material_slots] == [], "the artist's object is as it was"
+
+
+def test_blender_stays_free_while_the_check_runs_and_it_can_be_stopped(ready: Any) -> None:
+    ready.check_after, ready.check_samples = True, 4096
+    hand_in()
+    pump(lambda: runtime.current().checking() is not None)
+    assert len(ready.results) == 1
+    assert bpy.ops.assistive.start.poll(), "another job may begin"
+    assert bpy.ops.assistive.stop_check() == {"FINISHED"}
+    assert not runtime.current().has_work()
+    assert results.report_of(ready.results[0])["check"] is None
+    assert not bpy.ops.assistive.stop_check.poll()
+
+
+def test_a_check_that_fails_costs_the_check_only_and_says_why(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.check_after = True
+    monkeypatch.setattr("blender_addon.background._blender", lambda _file: [sys.executable, "-c", "raise OSError(7)"])
+    hand_in()
+    pump(lambda: not runtime.current().has_work())
+    assert len(ready.results) == 1
+    message = runtime.current().message
+    assert message is not None
+    assert message.text == "The result is not checked. The Blender in the background failed: OSError: 7"
+
+
+def test_a_cancelled_job_is_not_checked(ready: Any) -> None:
+    ready.check_after, ready.steps = True, 100_000
+    hand_in()
+    pump(lambda: steps_done() > 0)
+    bpy.ops.assistive.cancel()
+    pump(lambda: not runtime.current().has_work())
+    assert len(ready.results) == 1
+    assert results.report_of(ready.results[0])["check"] is None
+
+
+def test_a_job_from_the_panel_can_see_blenders_pictures(ready: Any) -> None:
+    ready.blender_every, ready.check_samples = 2, 1
+    assert bpy.ops.assistive.start() == {"FINISHED"}
+    report = results.report_of(ready.results[0])
+    assert report["straight_through"]["answered"] == report["straight_through"]["asked"] == 2
+    assert report["check"] is None
+
+
+def test_a_check_survives_undo_and_goes_with_its_result(ready: Any) -> None:
+    ready.check_after, ready.check_samples = True, 1
+    assert bpy.ops.assistive.start() == {"FINISHED"}
+    ready.results.clear()  # as an undo to an earlier state of the file does
+    results.restore_all()
+    item = ready.results[0]
+    assert results.report_of(item)["check"] is not None
+    name = item.check.name
+    results.remove(bpy.context.scene, 0)
+    assert name not in bpy.data.images
+
+
+def test_opening_another_file_ends_the_check(ready: Any) -> None:
+    ready.check_after, ready.check_samples = True, 4096
+    hand_in()
+    pump(lambda: runtime.current().checking() is not None)
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    assert runtime.current().checking() is None

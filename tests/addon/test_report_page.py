@@ -119,6 +119,14 @@ def test_names_cannot_inject_anything() -> None:
     assert evil in Page(text).words()
 
 
+def test_the_check_is_shown_and_what_it_warns_of() -> None:
+    check = {"mean_error": 0.004, "mean_gap": 0.25, "warning": "They differ by 0.25."}
+    made = Page(page({**REPORT, "check": check}, texture_png=None, sheet_png=None, check_png=b"check"))
+    assert len(made.sources) == 1
+    assert "They differ by 0.25." in made.words()
+    assert "of confidence 0.250" in made.words()
+
+
 def test_an_interrupted_job_is_said_to_be_one_and_shows_no_figures() -> None:
     said = words({**REPORT, "outcome": "interrupted", "models": {}})
     assert "Interrupted" in said

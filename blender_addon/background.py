@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second Blender without a window that follows a job on a copy of the open file, so that the artist's stays free.
+
+What it does there is in `companion`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import companion, local_server, output
+from ._shared import errors, messages
+
+GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check has found: its part of the report (``check`` and ``models``), a sheet (PNG file), and the view with
+    the widest gap, [H, 3 · W, 3] uint8: the server's picture, Blender's, their difference."""
+
+    report: dict[str, Any]
+    sheet: bytes
+    worst: np.ndarray
+
+
+class Background:
+    """A copy of the open file, and later the Blender that works on it. For the main thread.
+
+    Raises :class:`OutputFailed` when the copy cannot be written.
+    """
+
+    def __init__(self, job: messages.Job, *, uv_map: str, samples: int, check: bool) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="assistive-", ignore_cleanup_errors=True)
+        self._home = Path(self._folder.name)
+        self._job, self._uv_map, self._samples, self._check = job, uv_map, samples, check
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            output.save_copy(self._home / "scene.blend")
+        except OSError as error:
+            self._folder.cleanup()
+            raise errors.OutputFailed(
+                f"The copy of the file that the check in Blender needs cannot be written: {error}.",
+                hint="Switch the check off, or make room on the disk of temporary files.",
+            ) from error
+        # A scene of a million triangles takes a while to write; nothing needs it before the job runs.
+        self._writer = threading.Thread(target=self._write_job, name="assistive job file")
+        self._writer.start()
+
+    def _write_job(self) -> None:
+        try:
+            output.save_job(self._job, self._home / "job")
+        except errors.OutputFailed as error:
+            (self._home / "log").write_text(str(error), encoding="utf-8")
+
+    @property
+    def running(self) -> bool:
+        """Whether there is, or was, a Blender at work."""
+        return self._process is not None
+
+    def start(self, address: str) -> None:
+        """Let a Blender follow the job, which the server at `address` has. Once is enough."""
+        if self._process is not None:
+            return
+        self._writer.join()
+        arguments = ["follow", "--job", str(self._home / "job"), "--uv-map", self._uv_map, "--server", address]
+        arguments += ["--out", str(self._home / "out"), "--check-samples", str(self._samples), "--exit-with-parent"]
+        arguments += [] if self._check else ["--no-check"]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_blender(self._home / "scene.blend"), *arguments],
+                stdin=subprocess.PIPE,  # its end of file tells it that we are gone
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
+            )
+
+    def ended(self) -> bool:
+        """Whether the Blender has been at work and is not any more."""
+        return self._process is not None and self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """The last line in the log that says anything."""
+        log = self._home / "log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def found(self) -> Found | None:
+        """What the check has found; None if there was none to be made.
+
+        Raises :class:`JobFailed` with the last words of a Blender that failed.
+        """
+        assert self._process is not None
+        if self._process.returncode:
+            words = self.last_words().removeprefix("error: ")
+            raise errors.JobFailed(f"The Blender in the background failed: {words or self._process.returncode}")
+        out = self._home / "out"
+        if not (out / companion.REPORT).is_file():
+            return None
+        report = json.loads((out / companion.REPORT).read_text(encoding="utf-8"))
+        return Found(report, (out / companion.SHEET).read_bytes(), np.load(out / companion.WORST))
+
+    def stop(self) -> None:
+        """End the Blender, if there is one, and remove all files."""
+        self._writer.join()
+        if self._process is not None:
+            local_server.end_process(self._process, GRACE_S)
+        self._folder.cleanup()
+
+
+def _blender(file: Path) -> list[str]:
+    """The command that has this Blender's commands on `file`; under the bpy module it is Python's."""
+    if not bpy.app.binary_path:
+        return [sys.executable, "-m", "blender_addon", str(file)]
+    # The add-on is named once more, as it may have been enabled for this session only.
+    return [bpy.app.binary_path, "--background", str(file), "--addons", str(__package__), "--command", "assistive"]
