@@ -45,7 +45,7 @@ SCENE = f"""{{
     "mode": bpy.context.mode,
 }}"""
 #: Enough for a result, whatever it is worth.
-SHORT = {"steps": 4, "views": 2, "samples": "1", "held_out_views": 4, "size": "256"}
+SHORT = {"steps": 4, "views": 2, "samples": "1", "held_out_views": 4, "size": "256", "check_after": False}
 LONG = {"steps": 150, "views": 4, "alpha": 0.03}
 #: A texture that can be seen to be one. For the pictures of the guide: one that is recognised.
 VISIBLE = {"steps": int(os.environ.get(STEPS_VARIABLE, "40")), "views": 4, "alpha": 0.03}
@@ -432,6 +432,21 @@ def test_a_job_goes_on_while_its_object_is_edited(window: Window, server: str) -
     window.wait_for("bpy.context.mode == 'OBJECT'")
     window.click(window.scroll_to("Apply", panel).center)
     window.wait_for(WEARS)
+
+
+def test_a_result_is_checked_by_a_blender_in_the_background_while_this_one_is_free(window: Window, server: str) -> None:
+    panel = with_bus(window, server, check_after=True, check_samples=4)
+    start(window)
+    window.wait_for(f"{RESULTS} == 1 and {RUNTIME}.current().checking()", JOB_S)
+    window.wait_for_text("rendering in Cycles", timeout_s=JOB_S)
+    window.screenshot("checking")
+    window.run("bpy.ops.object.select_all(action='DESELECT')")  # this Blender is free
+    window.wait_for(DONE, JOB_S)
+    check = window.value(f"__import__('json').loads({SETTINGS}.results[0].report)['check']")
+    assert len(check["views"]) == 4
+    assert check["mean_error"] < 0.05
+    window.scroll_to("In Blender", panel)
+    window.screenshot("checked")
 
 
 def test_a_job_follows_its_object_to_another_name_and_outlives_it(window: Window, server: str) -> None:
