@@ -435,7 +435,7 @@ def test_a_job_goes_on_while_its_object_is_edited(window: Window, server: str) -
 
 
 def test_a_result_is_checked_by_a_blender_in_the_background_while_this_one_is_free(window: Window, server: str) -> None:
-    panel = with_bus(window, server, check_after=True, check_samples=4)
+    panel = with_bus(window, server, check_after=True, check_samples=512)
     start(window)
     window.wait_for(f"{RESULTS} == 1 and {RUNTIME}.current().checking()", JOB_S)
     window.wait_for_text("rendering in Cycles", timeout_s=JOB_S)
