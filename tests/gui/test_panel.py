@@ -438,7 +438,7 @@ def test_a_result_is_checked_by_a_blender_in_the_background_while_this_one_is_fr
     panel = with_bus(window, server, check_after=True, check_samples=512)
     start(window)
     window.wait_for(f"{RESULTS} == 1 and {RUNTIME}.current().checking()", JOB_S)
-    window.wait_for_text("rendering in Cycles", timeout_s=JOB_S)
+    window.wait_for(f"'rendering' in ({RUNTIME}.current().checking() or '')", JOB_S)
     window.screenshot("checking")
     window.run("bpy.ops.object.select_all(action='DESELECT')")  # this Blender is free
     window.wait_for(DONE, JOB_S)
