@@ -22,12 +22,14 @@ from . import companion, local_server, output
 from ._shared import errors, messages
 
 GRACE_S = 5.0
+#: What the lines begin with in which `follow` says how far it is.
+SAYS = "rendering"
 
 
 @dataclass(frozen=True)
 class Found:
     """What a check has found: its part of the report (``check`` and ``models``), a sheet (PNG file), and the view with
-    the widest gap, [H, 3 · W, 3] uint8: the server's picture, Blender's, their difference."""
+    the widest gap, [2 · H, 2 · W, 3] uint8: by the server and by Blender; their difference, and Blender's before."""
 
     report: dict[str, Any]
     sheet: bytes
@@ -90,11 +92,14 @@ class Background:
         """Whether the Blender has been at work and is not any more."""
         return self._process is not None and self._process.poll() is not None
 
-    def last_words(self) -> str:
-        """The last line in the log that says anything."""
+    def progress(self) -> str:
+        """How far the Blender is, in its own words; empty while it has said nothing."""
+        return next((line for line in reversed(self._lines()) if line.startswith(SAYS)), "")
+
+    def _lines(self) -> list[str]:
+        """What the log says, also of Blender itself."""
         log = self._home / "log"
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
 
     def found(self) -> Found | None:
         """What the check has found; None if there was none to be made.
@@ -103,7 +108,7 @@ class Background:
         """
         assert self._process is not None
         if self._process.returncode:
-            words = self.last_words().removeprefix("error: ")
+            words = next((line.strip() for line in reversed(self._lines()) if line.strip()), "").removeprefix("error: ")
             raise errors.JobFailed(f"The Blender in the background failed: {words or self._process.returncode}")
         out = self._home / "out"
         if not (out / companion.REPORT).is_file():

@@ -57,7 +57,7 @@ def follow_to_files(following: follow.Following, out: Path) -> None:
         return
     report = output.check_report(result, findings.check)
     worst = io.BytesIO()
-    np.save(worst, _side_by_side(result, findings.check, report["check"]["worst"]))
+    np.save(worst, _quartet(result, findings.check, report["check"]["worst"]))
     files: dict[str, output.Content] = {
         SHEET: findings.comparison,
         WORST: worst.getvalue(),
@@ -66,8 +66,8 @@ def follow_to_files(following: follow.Following, out: Path) -> None:
     output.write(out, files)
 
 
-def _side_by_side(result: messages.Result, check: output.Check, view: int) -> np.ndarray:
-    """The server's picture of one view, Blender's, and their difference × 4: [H, 3 · W, 3] uint8."""
+def _quartet(result: messages.Result, check: output.Check, view: int) -> np.ndarray:
+    """One view by the server and by Blender; below, their difference × 4 and Blender's before: [2H, 2W, 3] uint8."""
     server, blender = result.pictures_after[view], check.after[view]
-    difference = np.abs(server.astype(int) - blender) * AMPLIFIED
-    return np.concatenate([server, blender, difference.clip(0, 255).astype(np.uint8)], axis=1)
+    difference = (np.abs(server.astype(int) - blender) * AMPLIFIED).clip(0, 255).astype(np.uint8)
+    return np.block([[[server], [blender]], [[difference], [check.before[view]]]])

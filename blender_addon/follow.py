@@ -85,7 +85,7 @@ def _answer_draw(run: Following, asked: messages.Draw) -> None:
         uv_map=run.uv_map,
         samples=run.samples,
         panoramas=run.job.scene.rig.panoramas,
-        on_view=lambda count: run.display.count("rendering for the job:", count, len(asked.views)),
+        on_view=lambda count: run.display.count("rendering for job:", count, len(asked.views)),
     )
     drawn = messages.Drawn(job_id=asked.job_id, step=asked.step, pictures=pictures)
     run.client.request(drawn, messages.Accepted, timeout_s=DRAWN_S)
@@ -147,7 +147,7 @@ def _render(run: Following, result: messages.Result, what: str) -> np.ndarray:
     views = result.check_views
 
     def rendered(count: int) -> None:
-        run.display.count(f"rendering in Cycles, {what}:", count, len(views))
+        run.display.count(f"rendering {what}:", count, len(views))
         if run.interrupts.asked:
             raise _CheckStopped
 

@@ -235,7 +235,7 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
         checking = runtime.current().checking()
         if checking is not None:
             row = layout.row()
-            row.label(text=f"Blender: {checking or 'starting'}", icon="RENDER_STILL")
+            row.label(text=checking.capitalize() or "Starting a Blender", icon="RENDER_STILL")
             row.operator("assistive.stop_check", text="", icon="X")
         elif state.run is None and runtime.current().has_work():
             layout.label(text="The result is added once Blender is free", icon="TIME")
@@ -383,8 +383,11 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         view = check["views"][check["worst"]]["after"]
         number = results.check_icon(item)
         if number:
-            box.template_icon(icon_value=number, scale=5.0)
-            box.label(text=f"Server {view['server']:.2f}   Blender {view['blender']:.2f}   difference × 4")
+            columns = box.row()
+            columns.template_icon(icon_value=number, scale=7.0)
+            column = columns.column(align=True)
+            for line in (f"Server {view['server']:.2f}", f"Blender {view['blender']:.2f}", "Difference × 4", "Before"):
+                column.label(text=line)
         text = f"Pixels differ by {check['mean_error']:.3f}, confidence by {check['mean_gap']:.2f}"
         if check["warning"]:
             _sentence(box, context, check["warning"], icon="ERROR", alert=True)

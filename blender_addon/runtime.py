@@ -112,8 +112,8 @@ class Runtime:
         return self.state.run is not None or bool(self._later) or self._encoding > 0 or bool(self._backgrounds)
 
     def checking(self) -> str | None:
-        """What the Blender in the background has last said; None while there is none."""
-        return next((each.last_words() for each in self._backgrounds.values() if each.running), None)
+        """How far the Blender in the background is, in its words; None while there is none."""
+        return next((each.progress() for each in self._backgrounds.values() if each.running), None)
 
     def stop_checks(self) -> None:
         """End every Blender in the background, and drop what it was to find."""

@@ -487,7 +487,7 @@ def test_after_a_job_its_result_is_checked_by_a_blender_in_the_background(ready:
     assert len(check["views"]) == 2
     assert report["models"]["efficientnet_lite0"]["cycles"]["views"] == 2
     width, height = item.check.preview.image_size
-    assert width == 3 * height, "server, Blender, difference"
+    assert width == height > 100, "server, Blender, difference, before"
     assert results.packed_file(item.check).startswith(b"\x89PNG")
     assert [slot.material for slot in bpy.context.object.material_slots] == [], "the artist's object is as it was"
 

@@ -325,7 +325,7 @@ def test_ctrl_c_keeps_the_best_so_far_and_leaves_no_server(long_job: Program, ou
     assert code == commands.CANCELLED, said
     assert report_of(out)["outcome"] == "cancelled"
     assert (out / "texture.png").exists()
-    assert "rendering in Cycles" not in said
+    assert "rendering" not in said
     assert "Traceback" not in said
 
 
