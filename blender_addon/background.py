@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ class Background:
         self._job, self._uv_map, self._samples, self._check = job, uv_map, samples, check
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            output.save_copy(self._home / "scene.blend")
+            with _no_thumbnail():
+                output.save_copy(self._home / "scene.blend")
         except OSError as error:
             self._folder.cleanup()
             raise errors.OutputFailed(
@@ -122,6 +125,19 @@ class Background:
         if self._process is not None:
             local_server.end_process(self._process, GRACE_S)
         self._folder.cleanup()
+
+
+@contextmanager
+def _no_thumbnail() -> Iterator[None]:
+    """With a window, saving a file draws the viewport once more for its thumbnail: seconds for a million triangles."""
+    preferences = bpy.context.preferences
+    kind, dirty = preferences.filepaths.file_preview_type, preferences.is_dirty
+    preferences.filepaths.file_preview_type = "NONE"
+    try:
+        yield
+    finally:
+        preferences.filepaths.file_preview_type = kind
+        preferences.is_dirty = dirty
 
 
 def _blender(file: Path) -> list[str]:
