@@ -1,7 +1,8 @@
 """Θ: the free texels (or vertex colours) of an object, their mask, and the way from Θ to a linear pool and to bytes.
 
-Only texels that the surface covers and the mask frees are parameters. A UV texture is padded: texels near an island
-change as its nearest texel does, so that filtering across an edge finds the new colour, not the old.
+Only texels that the surface covers and the mask frees are parameters. A UV texture is padded: what no surface covers
+takes the colour of a free texel near it, so that filtering across an edge finds the new colour, not the old, at any mip
+level, here and in Blender's viewport.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
 from .render.sampling import MipLayout, build_pool
 
-#: Seams are padded by this share of the texture's size: enough for bilinear taps of the first few mip levels.
+#: Up to this share of the texture's size, padding takes the nearest texel; farther away, one of the nearer ones.
 PADDING = 1 / 64
 #: UVs may repeat the texture this many times in all; more is taken for an error.
 MAX_TILES = 256
@@ -30,33 +31,31 @@ MAX_TILES = 256
 class TextureModel:
     """A texture as a function of Θ ``[K, 3]`` (display-encoded, [0, 1]), everything else held fixed.
 
-    ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture,
-    originally ``base[i]``, changes as much as parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``.
-    ``layout`` is None for vertex colours.
+    ``start [K, 3]`` is the original Θ₀ and ``weight [K, 1]`` its mask. Texel ``target[i]`` of the flattened texture has
+    the value of parameter ``source[i]``; all other texels keep ``original [N, 3] uint8``. ``layout`` is None for vertex
+    colours.
     """
 
     original: Tensor
     shape: tuple[int, ...]
     layout: MipLayout | None
     start: Tensor
-    base: Tensor
     weight: Tensor
     target: Tensor
     source: Tensor
     coverage: float
 
     def values(self, theta: Tensor) -> Tensor:
-        """The texels ``target`` with the mask applied, ``[L, 3]``: each its original + w · (Θ − Θ₀) of its source."""
-        change = self.weight * (theta - self.start)
-        return saturate(self.base + change[self.source])
+        """Θ with the mask applied, ``[K, 3]``: Θ₀ + w · (Θ − Θ₀)."""
+        return saturate(self.start + self.weight * (theta - self.start))
 
     def encoded(self, theta: Tensor) -> Tensor:
         """The whole texture, display-encoded, ``[N, 3]``."""
-        return from_bytes(self.original).index_copy(0, self.target, self.values(theta))
+        return from_bytes(self.original).index_copy(0, self.target, self.values(theta)[self.source])
 
     def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
         """The linear pool that the renderer samples; `linear_original` is ``linear()`` (kept by the caller)."""
-        linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta)))
+        linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
         return self._pool(linear)
 
     def linear(self) -> Tensor:
@@ -71,8 +70,13 @@ class TextureModel:
         return linear if self.layout is None else build_pool(linear.reshape(self.shape), self.layout)
 
     def quantised(self, theta: Tensor) -> Tensor:
-        """The texture as bytes ``[N, 3] uint8``: what is written, and what all reported figures are measured on."""
-        return self.original.index_copy(0, self.target, to_bytes(self.values(theta)))
+        """The texture as bytes ``[N, 3] uint8``: what is written, and what all reported figures are measured on.
+
+        At Θ₀ that is the original, also where nothing is covered.
+        """
+        if torch.equal(theta, self.start):
+            return self.original
+        return self.original.index_copy(0, self.target, to_bytes(self.values(theta))[self.source])
 
     def as_texture(self, texture: Tensor) -> Texture:
         """Bytes ``[N, 3]`` as the type that crosses the wire."""
@@ -141,15 +145,13 @@ def _model(
     device: torch.device,
 ) -> TextureModel:
     original = torch.tensor(image.reshape(-1, 3), device=device)
-    changing = torch.from_numpy(target).to(device)
     return TextureModel(
         original=original,
         shape=image.shape,
         layout=layout,
         start=from_bytes(original[torch.from_numpy(free).to(device)]),
-        base=from_bytes(original[changing]),
         weight=torch.from_numpy(weight.reshape(-1, 1)[free]).to(device, torch.float32),
-        target=changing,
+        target=torch.from_numpy(target).to(device),
         source=torch.from_numpy(source).to(device),
         coverage=coverage,
     )
@@ -194,10 +196,10 @@ def _tiles(uv: Tensor) -> list[Tensor]:
 
 
 def pad(weight: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Uncovered texels (weight < 0 in ``[H, W]``) within `radius` of an island, and the texel each follows.
+    """The uncovered texels (weight < 0 in ``[H, W]``), and the covered texel that each follows; both flat indices.
 
-    Both are flat indices. Grown one ring at a time, so each texel follows one of the nearest; sides wrap as the
-    texture repeats.
+    Within `radius` of an island that is one of the nearest (rings, which wrap as the texture repeats), beyond it one
+    that lies in the same block of texels, the smallest that has any.
     """
     height, width = weight.shape
     follows = np.where(weight >= 0, np.arange(height * width).reshape(height, width), -1)
@@ -207,5 +209,16 @@ def pad(weight: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
             neighbour = np.roll(follows, shift, axis)
             grown = np.where((grown < 0) & (neighbour >= 0), neighbour, grown)
         follows = grown
-    target = np.flatnonzero((weight < 0).ravel() & (follows >= 0).ravel())
-    return target, follows.ravel()[target]
+    follows = _filled(follows).ravel()
+    target = np.flatnonzero((weight < 0).ravel() & (follows >= 0))
+    return target, follows[target]
+
+
+def _filled(follows: np.ndarray) -> np.ndarray:
+    """`follows [H, W]` where entries below 0 have that of a block around them: a pyramid, down and up again."""
+    if (follows >= 0).all() or follows.size == 1:
+        return follows
+    height, width = follows.shape
+    even = np.pad(follows, ((0, height % 2), (0, width % 2)), constant_values=-1)
+    coarse = _filled(np.maximum.reduce([even[y::2, x::2] for y in (0, 1) for x in (0, 1)]))
+    return np.where(follows < 0, coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width], follows)
