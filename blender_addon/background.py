@@ -48,7 +48,10 @@ class Background:
         self._folder = tempfile.TemporaryDirectory(prefix="assistive-", ignore_cleanup_errors=True)
         self._home = Path(self._folder.name)
         self._job, self._uv_map, self._samples, self._check = job, uv_map, samples, check
+        self._blender = _blender(self._home / "scene.blend")  # bpy is for this thread only
+        self._starter: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._problem = ""
         try:
             with _no_thumbnail():
                 output.save_copy(self._home / "scene.blend")
@@ -58,42 +61,40 @@ class Background:
                 f"The copy of the file that the check in Blender needs cannot be written: {error}.",
                 hint="Switch the check off, or make room on the disk of temporary files.",
             ) from error
-        # A scene of a million triangles takes a while to write; nothing needs it before the job runs.
-        self._writer = threading.Thread(target=self._write_job, name="assistive job file")
-        self._writer.start()
-
-    def _write_job(self) -> None:
-        try:
-            output.save_job(self._job, self._home / "job")
-        except errors.OutputFailed as error:
-            (self._home / "log").write_text(str(error), encoding="utf-8")
 
     @property
     def running(self) -> bool:
         """Whether there is, or was, a Blender at work."""
-        return self._process is not None
+        return self._starter is not None
 
     def start(self, address: str) -> None:
         """Let a Blender follow the job, which the server at `address` has. Once is enough."""
-        if self._process is not None:
-            return
-        self._writer.join()
+        if self._starter is None:
+            self._starter = threading.Thread(target=self._run, args=(address,), name="assistive background")
+            self._starter.start()
+
+    def _run(self, address: str) -> None:
+        """Start the process; on a thread, as the job of a million triangles takes half a second to write."""
         arguments = ["follow", "--job", str(self._home / "job"), "--uv-map", self._uv_map, "--server", address]
         arguments += ["--out", str(self._home / "out"), "--check-samples", str(self._samples), "--exit-with-parent"]
         arguments += [] if self._check else ["--no-check"]
-        with (self._home / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*_blender(self._home / "scene.blend"), *arguments],
-                stdin=subprocess.PIPE,  # its end of file tells it that we are gone
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
-            )
+        try:
+            output.save_job(self._job, self._home / "job")
+            with (self._home / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*self._blender, *arguments],
+                    stdin=subprocess.PIPE,  # its end of file tells it that we are gone
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows only
+                )
+        except (errors.OutputFailed, OSError) as error:
+            self._problem = str(error)
 
     def ended(self) -> bool:
-        """Whether the Blender has been at work and is not any more."""
-        return self._process is not None and self._process.poll() is not None
+        """Whether the Blender has been at work and is not any more, or could not begin."""
+        return bool(self._problem) or (self._process is not None and self._process.poll() is not None)
 
     def progress(self) -> str:
         """How far the Blender is, in its own words; empty while it has said nothing."""
@@ -109,10 +110,11 @@ class Background:
 
         Raises :class:`JobFailed` with the last words of a Blender that failed.
         """
-        assert self._process is not None
-        if self._process.returncode:
+        if self._process is None or self._process.returncode:
             words = next((line.strip() for line in reversed(self._lines()) if line.strip()), "").removeprefix("error: ")
-            raise errors.JobFailed(f"The Blender in the background failed: {words or self._process.returncode}")
+            raise errors.JobFailed(
+                f"The Blender in the background failed: {self._problem or words or 'no reason given'}"
+            )
         out = self._home / "out"
         if not (out / companion.REPORT).is_file():
             return None
@@ -121,7 +123,8 @@ class Background:
 
     def stop(self) -> None:
         """End the Blender, if there is one, and remove all files."""
-        self._writer.join()
+        if self._starter is not None:
+            self._starter.join()
         if self._process is not None:
             local_server.end_process(self._process, GRACE_S)
         self._folder.cleanup()
