@@ -47,9 +47,11 @@ gui-figures: .venv/installed
 matrix: .venv/installed
 	$(BIN)/python tests/matrix/run.py --out docs/matrix.md $(foreach row,$(wildcard out/gui/row-*.json),--row $(row))
 
-# The server's pictures beside Cycles': docs/fidelity.md. Ends with 1 when a scene misses its bar.
+# The server's pictures beside Blender's: docs/fidelity.md. Ends with 1 when a scene misses its bar. FIDELITY=--eevee
+# measures EEVEE too, where there is a GPU or a display.
+FIDELITY ?=
 fidelity: .venv/installed
-	cd tests && ../$(BIN)/python -m fidelity.run
+	cd tests && ../$(BIN)/python -m fidelity.run $(FIDELITY)
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -44,10 +44,11 @@ class Background:
     Raises :class:`OutputFailed` when the copy cannot be written.
     """
 
-    def __init__(self, job: messages.Job, *, uv_map: str, samples: int, check: bool) -> None:
+    def __init__(self, job: messages.Job, *, uv_map: str, samples: int, engine: str, check: bool) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="assistive-", ignore_cleanup_errors=True)
         self._home = Path(self._folder.name)
-        self._job, self._uv_map, self._samples, self._check = job, uv_map, samples, check
+        self._job, self._uv_map, self._check = job, uv_map, check
+        self._render = ["--check-samples", str(samples), "--check-engine", engine]
         self._blender = _blender(self._home / "scene.blend")  # bpy is for this thread only
         self._starter: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +77,7 @@ class Background:
     def _run(self, address: str) -> None:
         """Start the process; on a thread, as the job of a million triangles takes half a second to write."""
         arguments = ["follow", "--job", str(self._home / "job"), "--uv-map", self._uv_map, "--server", address]
-        arguments += ["--out", str(self._home / "out"), "--check-samples", str(self._samples), "--exit-with-parent"]
+        arguments += ["--out", str(self._home / "out"), *self._render, "--exit-with-parent"]
         arguments += [] if self._check else ["--no-check"]
         try:
             output.save_job(self._job, self._home / "job")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check: the object as it is now, rendered in Cycles from given views. It renders; others judge the pictures.
+"""The check: the object as it is now, rendered by Blender from given views. It renders; others judge the pictures.
 
 Everything it needs is made in a temporary scene and removed again, so nothing of the artist's scene changes.
 """
@@ -17,10 +17,11 @@ import bpy
 import numpy as np
 
 from ._shared import scene as shared_scene
-from .collect import color, rigs, view_transform
+from .collect import color, rigs, versions, view_transform
 from .collect.surroundings import put_copies
 
 Neighbours = Literal["none", "unseen", "seen"]
+Engine = Literal["cycles", "eevee"]
 
 
 def render_views(
@@ -30,6 +31,7 @@ def render_views(
     *,
     size: int | tuple[int, int],
     samples: int = 64,
+    engine: Engine = "cycles",
     panoramas: np.ndarray | None = None,
     neighbours: Neighbours = "none",
     on_view: Callable[[int], None] | None = None,
@@ -44,7 +46,7 @@ def render_views(
     height, width = (size, size) if isinstance(size, int) else size
     pictures = np.empty((len(views), height, width, 3), dtype=np.uint8)
     rendered = render_linear(
-        context, obj, views, size=size, samples=samples, panoramas=panoramas, neighbours=neighbours
+        context, obj, views, size=size, samples=samples, engine=engine, panoramas=panoramas, neighbours=neighbours
     )
     with view_of(context.scene) as show, contextlib.closing(rendered):
         for number, (view, linear) in enumerate(zip(views, rendered, strict=True)):
@@ -61,6 +63,7 @@ def render_linear(
     *,
     size: int | tuple[int, int],
     samples: int,
+    engine: Engine = "cycles",
     panoramas: np.ndarray | None,
     neighbours: Neighbours,
 ) -> Generator[np.ndarray, None, None]:
@@ -68,7 +71,9 @@ def render_linear(
     height, width = (size, size) if isinstance(size, int) else size
     with (
         _shown(obj),
-        _studio(context, obj, height=height, width=width, samples=samples, neighbours=neighbours) as studio,
+        _studio(
+            context, obj, height=height, width=width, samples=samples, engine=engine, neighbours=neighbours
+        ) as studio,
         TemporaryDirectory() as folder,
     ):
         for number, view in enumerate(views):
@@ -102,7 +107,14 @@ def _shown(obj: bpy.types.Object) -> Iterator[None]:
 
 @contextmanager
 def _studio(
-    context: bpy.types.Context, obj: bpy.types.Object, *, height: int, width: int, samples: int, neighbours: Neighbours
+    context: bpy.types.Context,
+    obj: bpy.types.Object,
+    *,
+    height: int,
+    width: int,
+    samples: int,
+    engine: Engine,
+    neighbours: Neighbours,
 ) -> Iterator[bpy.types.Scene]:
     """A scene with nothing in it but `obj`, and its neighbours, current inside the block; gone afterwards."""
     frame, images = context.scene.frame_current, set(bpy.data.images)
@@ -114,7 +126,10 @@ def _studio(
             copies += put_copies(context, obj, studio.collection, seen=neighbours == "seen")
         studio.frame_current = frame
         _set_up_render(studio, height, width)
-        _set_up_cycles(studio.cycles, samples)
+        if engine == "eevee":
+            _set_up_eevee(studio, samples)
+        else:
+            _set_up_cycles(studio, samples)
         with context.temp_override(scene=studio, view_layer=studio.view_layers[0]):
             yield studio
     finally:
@@ -127,7 +142,6 @@ def _studio(
 def _set_up_render(studio: bpy.types.Scene, height: int, width: int) -> None:
     """Pictures in scene-linear floats, without the world in them and without any look."""
     render = studio.render
-    render.engine = "CYCLES"
     render.resolution_x, render.resolution_y = width, height
     render.resolution_percentage = 100
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
@@ -143,7 +157,16 @@ def _set_up_render(studio: bpy.types.Scene, height: int, width: int) -> None:
     studio.view_settings.gamma = 1.0
 
 
-def _set_up_cycles(cycles: bpy.types.PropertyGroup, samples: int) -> None:
+def _set_up_eevee(studio: bpy.types.Scene, samples: int) -> None:
+    """EEVEE needs a GPU, or a graphics driver that does without; its first picture waits for shaders to be compiled."""
+    studio.render.engine = versions.EEVEE
+    studio.render.filter_size = 1.0
+    studio.eevee.taa_render_samples = samples
+
+
+def _set_up_cycles(studio: bpy.types.Scene, samples: int) -> None:
+    studio.render.engine = "CYCLES"
+    cycles = studio.cycles
     cycles.device = "CPU"
     cycles.samples = samples
     cycles.use_adaptive_sampling = False

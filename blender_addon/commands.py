@@ -37,7 +37,7 @@ RIG_HELP = "auto (default), around: made up, scene: all of the scene's, or the n
 #: What each command does, and how many steps it takes (None: as the preset says).
 COMMANDS: dict[str, tuple[str, int | None]] = {
     "optimize": ("optimise the texture of an object so that classifiers recognise it", None),
-    "check": ("compare the server's pictures of an object as it is with Cycles'; change nothing", 0),
+    "check": ("compare the server's pictures of an object as it is with Blender's; change nothing", 0),
 }
 MADE_BACKGROUNDS = ("varied", "flat", "noise", "grey")
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
@@ -110,7 +110,8 @@ def _follow_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uv-map", default="", metavar="NAME", help="the UV map that its texture lives in")
     parser.add_argument("--server", required=True, metavar="ADDRESS", help="the server that has the job")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the check's findings go")
-    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel")
+    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel")
+    _engine_argument(parser)
     parser.add_argument("--no-check", action="store_true", help="only render what the job asks for")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
@@ -166,10 +167,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", default="auto", help="auto (default: one for this run), or tcp://HOST:PORT")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
-    parser.add_argument("--no-check", action="store_true", help="leave out the renders in Cycles")
+    parser.add_argument("--no-check", action="store_true", help="leave out the renders in Blender")
     parser.add_argument(
-        "--check-samples", type=_positive, default=64, metavar="N", help="Cycles samples per pixel (default 64)"
+        "--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel (default 64)"
     )
+    _engine_argument(parser)
     parser.add_argument(
         "--max-gap",
         type=float,
@@ -179,6 +181,15 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save-job", type=Path, metavar="FILE", help="also keep the job, for `assistive-server run`")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
+
+
+def _engine_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check-engine",
+        choices=("cycles", "eevee"),
+        default="cycles",
+        help="what renders Blender's pictures: cycles (default), or eevee, which needs a GPU or a display",
+    )
 
 
 def _positive(text: str) -> int:
@@ -282,6 +293,7 @@ def _following(run: _Run, job: messages.Job, obj: bpy.types.Object, collected: c
         samples=run.options.check_samples,
         max_gap=run.options.max_gap,
         check=not run.options.no_check,
+        engine=run.options.check_engine,
     )
 
 
@@ -305,6 +317,7 @@ def _follow(options: argparse.Namespace) -> int:
             samples=options.check_samples,
             max_gap=output.MAX_GAP,
             check=not options.no_check,
+            engine=options.check_engine,
         )
         companion.follow_to_files(following, options.out)
     return 0

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import apply, check, output, straight_through
 from ._shared import client, errors, messages, scene
+from .check import Engine
 from .progress import Display, Interrupts
 
 TICK_S = 0.5
@@ -29,7 +30,7 @@ Made = TypeVar("Made")
 class Following:
     """A job that a server does, and what this Blender knows of it: its object, and the UV map its texture lives in.
 
-    `alive` raises when the server is known to be gone. `samples` are Cycles', for each pixel.
+    `alive` raises when the server is known to be gone. `samples` are those of the `engine`, for each pixel.
     """
 
     client: client.Client
@@ -42,11 +43,12 @@ class Following:
     samples: int
     max_gap: float
     check: bool
+    engine: Engine = "cycles"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What came after the job: the check in Cycles, the contact sheet, and what kept one of them from being made."""
+    """What came after the job: the check in Blender, the contact sheet, and what kept one of them from being made."""
 
     check: output.Check | None
     sheet: bytes | None
@@ -84,6 +86,7 @@ def _answer_draw(run: Following, asked: messages.Draw) -> None:
         asked,
         uv_map=run.uv_map,
         samples=run.samples,
+        engine=run.engine,
         panoramas=run.job.scene.rig.panoramas,
         on_view=lambda count: run.display.count("rendering for job:", count, len(asked.views)),
     )
@@ -124,7 +127,7 @@ def _attempt(work: Callable[[], Made]) -> tuple[Made | None, errors.AssistiveErr
     except errors.AssistiveError as error:
         return None, error
     except RuntimeError as error:  # what Blender's operators raise
-        return None, errors.AssistiveError(f"The check in Cycles failed: {str(error).strip()}")
+        return None, errors.AssistiveError(f"The check in Blender failed: {str(error).strip()}")
 
 
 def _apply(run: Following, texture: scene.Texture, result: messages.Result | None) -> None:
@@ -159,6 +162,7 @@ def _render(run: Following, result: messages.Result, what: str) -> np.ndarray:
             views,
             size=size,
             samples=run.samples,
+            engine=run.engine,
             panoramas=run.job.scene.rig.panoramas,
             neighbours="none" if run.job.settings.light == "open" else "unseen",
             on_view=rendered,
@@ -178,7 +182,7 @@ def _judge(
         return run.client.request(request, messages.Classified, timeout_s=CLASSIFY_S).verdicts
 
     verdicts = {model: (ask(before, model), ask(after, model)) for model in result.models}
-    return output.Check(before, after, verdicts, time.perf_counter() - began, run.max_gap)
+    return output.Check(before, after, verdicts, time.perf_counter() - began, run.max_gap, run.engine)
 
 
 def _draw_comparison(run: Following, result: messages.Result, found: output.Check) -> bytes:

@@ -16,7 +16,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import apply, png
+from . import apply, check, png
 from ._shared import errors, messages, scene, version, wire
 
 SCHEMA = 1
@@ -30,13 +30,14 @@ Content = bytes | Callable[[Path], None]
 """A file's bytes, or what writes it to a path."""
 
 
+ENGINES = {"cycles": "Cycles", "eevee": "EEVEE"}
 MAX_GAP = 0.10
 """The mean difference between a classifier's confidence in the server's pictures and in Blender's that goes unsaid."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """The check in Cycles: pictures [K, H, W, 3] uint8 before and after, and what each classifier says of them.
+    """The check, rendered by `engine`: pictures [K, H, W, 3] uint8 before and after, and what each classifier says.
 
     A mean gap above ``max_gap`` is worth a warning.
     """
@@ -46,6 +47,7 @@ class Check:
     verdicts: Mapping[str, tuple[Sequence[messages.Verdict], Sequence[messages.Verdict]]]
     seconds: float
     max_gap: float = MAX_GAP
+    engine: check.Engine = "cycles"
 
 
 # --- report -----------------------------------------------------------------------------------------------------------
@@ -86,8 +88,8 @@ def report(
 
 
 def check_report(result: messages.Result, check: Check) -> dict[str, Any]:
-    """What the check has found: ``check`` as in the report, and ``models`` with each classifier's figures in Cycles."""
-    models = {name: _cycles(figures, check.verdicts[name]) for name, figures in result.models.items()}
+    """What the check has found: ``check`` as in the report, ``models`` each classifier's figures of Blender's views."""
+    models = {name: _judged(figures, check.verdicts[name]) for name, figures in result.models.items()}
     return {"check": _comparison(result, check), "models": models}
 
 
@@ -121,20 +123,20 @@ def _mean_exchange(exchanges: Sequence[messages.Exchange]) -> dict[str, float] |
     return {name: sum(getattr(each, name) for each in exchanges) / len(exchanges) for name in names}
 
 
-def _model(figures: messages.ModelFigures, cycles: dict[str, Any] | None) -> dict[str, Any]:
+def _model(figures: messages.ModelFigures, blender: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "trained": figures.trained,
         "train": msgspec.to_builtins(figures.train),
         "held_out": {**msgspec.to_builtins(figures.held_out), "views": figures.held_out_views},
-        "cycles": cycles,
+        "blender": blender,
     }
 
 
-def _cycles(
+def _judged(
     figures: messages.ModelFigures, verdicts: tuple[Sequence[messages.Verdict], Sequence[messages.Verdict]]
 ) -> dict[str, Any]:
     before, after = verdicts
-    gaps = [abs(server - cycles.confidence) for server, cycles in zip(figures.check_confidence, after, strict=True)]
+    gaps = [abs(server - blender.confidence) for server, blender in zip(figures.check_confidence, after, strict=True)]
     return {
         "before": msgspec.to_builtins(stats(before)),
         "after": msgspec.to_builtins(stats(after)),
@@ -163,6 +165,7 @@ def _comparison(result: messages.Result, check: Check) -> dict[str, Any]:
     mean_gap = sum(view["gap"] for view in views) / len(views)
     return {
         "model": name,
+        "engine": check.engine,
         "mean_gap": mean_gap,
         "max_gap": check.max_gap,
         "mean_error": float(errors_after.mean()),
@@ -205,9 +208,10 @@ def summary(report: Mapping[str, Any], out: Path) -> str:
         "",
         f"{'Mean confidence in the target, share of views recognised':<58}{'before':>14}{'after':>17}",
     ]
+    engine = ENGINES[report["check"]["engine"]] if report["check"] is not None else ""
     for name, figures in report["models"].items():
         lines.append(name if figures["trained"] else f"{name} (not trained on)")
-        lines += _rows(figures)
+        lines += _rows(figures, engine)
     mask = report["mask"]
     lines += ["", *remarks(report)]
     lines += [
@@ -223,7 +227,8 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
     check, found = report.get("check"), []
     if check is not None:
         pixel, gap = check["mean_error"], check["mean_gap"]
-        found.append(f"Against Cycles: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
+        engine = ENGINES[check.get("engine", "cycles")]
+        found.append(f"Against {engine}: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
         if check["warning"] is not None:
             found.append(f"Warning: {check['warning']}")
     if report.get("straight_through") is not None:
@@ -249,11 +254,11 @@ def _outside(change: int) -> str:
     return f"the rest changed by up to {change} of 255" if change else "the rest is bit-identical"
 
 
-def _rows(figures: Mapping[str, Any]) -> list[str]:
+def _rows(figures: Mapping[str, Any], engine: str) -> list[str]:
     rows = [("views like those trained on", figures["train"])] if figures["trained"] else []
     rows.append((f"{figures['held_out']['views']} views never trained on", figures["held_out"]))
-    if figures["cycles"] is not None:
-        rows.append((f"{figures['cycles']['views']} of those, rendered in Cycles", figures["cycles"]))
+    if figures["blender"] is not None:
+        rows.append((f"{figures['blender']['views']} of those, rendered in {engine}", figures["blender"]))
     return [f"  {what:<52}{_cell(row['before']):>18}{_cell(row['after']):>17}" for what, row in rows]
 
 
@@ -262,7 +267,7 @@ def _cell(figures: Mapping[str, float]) -> str:
 
 
 def _written(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pictures = "as Cycles renders them" if report["timing"]["check_s"] is not None else "as the server renders them"
+    pictures = "as Blender renders them" if report["timing"]["check_s"] is not None else "as the server renders them"
     files = [
         ("result.blend", "the scene with the new material; the input file is as it was"),
         ("views.png", "before and after, with what the classifier says"),

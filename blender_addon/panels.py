@@ -211,6 +211,7 @@ class ASSISTIVE_PT_advanced(_Panel, bpy.types.Panel):  # type: ignore[misc]  # n
         row.prop(chosen, "check_after", text="")
         samples = row.row(align=True)
         samples.active = chosen.check_after or chosen.blender_every > 0
+        samples.prop(chosen, "check_engine", text="")
         samples.prop(chosen, "check_samples", text="Samples")
 
 

@@ -298,13 +298,21 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     check_after: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Check in Blender",
         description=(
-            "After each job, a second Blender in the background renders unseen views with Cycles, before and after; "
+            "After each job, a second Blender in the background renders unseen views, before and after; "
             "the result says how far they are from the server's pictures"
         ),
         default=True,
     )
+    check_engine: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Check Engine",
+        description="What renders Blender's pictures",
+        items=[
+            ("cycles", "Cycles", "Light as it is; on the CPU"),
+            ("eevee", "EEVEE", "As the viewport shows it; needs a GPU or a display"),
+        ],
+    )
     check_samples: bpy.props.IntProperty(  # type: ignore[valid-type]
-        name="Check Samples", description="Cycles samples for each pixel", default=64, min=1, max=4096
+        name="Check Samples", description="Samples for each pixel", default=64, min=1, max=4096
     )
     seed: bpy.props.IntProperty(name="Seed", default=0, min=0)  # type: ignore[valid-type]
 

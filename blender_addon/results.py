@@ -241,7 +241,8 @@ def attach_check(job_id: str, found: Mapping[str, Any], sheet: bytes, worst: np.
 def _checked(report: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """`report` with what the check has found in it."""
     models = {
-        name: {**model, "cycles": found["models"].get(name)} for name, model in dict(report.get("models") or {}).items()
+        name: {**model, "blender": found["models"].get(name)}
+        for name, model in dict(report.get("models") or {}).items()
     }
     return {**report, "check": found["check"], "models": models}
 

@@ -22,6 +22,7 @@ def draw(
     *,
     uv_map: str,
     samples: int,
+    engine: check.Engine = "cycles",
     panoramas: np.ndarray | None,
     on_view: Callable[[int], None] | None = None,
 ) -> np.ndarray:
@@ -37,6 +38,7 @@ def draw(
             asked.views,
             size=asked.size,
             samples=samples,
+            engine=engine,
             panoramas=panoramas,
             neighbours="seen",
             on_view=on_view,

@@ -36,3 +36,7 @@ def look_all_around(camera: Any) -> None:
     """Make a panoramic camera equirectangular; the setting was Cycles' own before Blender 5.0."""
     owner = camera if hasattr(camera, "panorama_type") else camera.cycles
     owner.panorama_type = "EQUIRECTANGULAR"
+
+
+EEVEE = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+"""What `render.engine` calls EEVEE."""

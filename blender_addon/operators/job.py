@@ -87,7 +87,11 @@ def _background(context: Any, asked: request.Request) -> background.Background |
     if not chosen.check_after and not chosen.blender_every:
         return None
     return background.Background(
-        asked.job, uv_map=asked.ticket.uv_map, samples=chosen.check_samples, check=chosen.check_after
+        asked.job,
+        uv_map=asked.ticket.uv_map,
+        samples=chosen.check_samples,
+        engine=chosen.check_engine,
+        check=chosen.check_after,
     )
 
 

@@ -485,7 +485,7 @@ def test_after_a_job_its_result_is_checked_by_a_blender_in_the_background(ready:
     check = report["check"]
     assert check["model"] == "efficientnet_lite0"
     assert len(check["views"]) == 2
-    assert report["models"]["efficientnet_lite0"]["cycles"]["views"] == 2
+    assert report["models"]["efficientnet_lite0"]["blender"]["views"] == 2
     width, height = item.check.preview.image_size
     assert width == height > 100, "server, Blender, difference, before"
     assert results.packed_file(item.check).startswith(b"\x89PNG")

@@ -95,8 +95,8 @@ def test_trained_and_held_out_classifiers_are_reported_in_both_renderers(finishe
     assert (models["efficientnet_lite0"]["trained"], models["efficientnet_lite1"]["trained"]) == (True, False)
     for figures in models.values():
         assert figures["held_out"]["views"] == 32
-        assert figures["cycles"]["views"] == 8
-        assert 0 <= figures["cycles"]["mean_gap"] <= 1
+        assert figures["blender"]["views"] == 8
+        assert 0 <= figures["blender"]["mean_gap"] <= 1
 
 
 def test_what_is_outside_the_mask_is_bit_identical(finished: Path) -> None:

@@ -144,7 +144,7 @@ def test_the_report_has_the_promised_fields(tmp_path: Path) -> None:
 
 
 def test_the_report_says_how_far_cycles_and_server_differ() -> None:
-    cycles = report_of(result(), cycles_check())["models"]["other"]["cycles"]
+    cycles = report_of(result(), cycles_check())["models"]["other"]["blender"]
     assert cycles["views"] == 2
     assert cycles["before"] == {"mean": pytest.approx(0.1), "top1": 0.0, "min": 0.1}
     assert cycles["after"] == {"mean": pytest.approx(0.6), "top1": 0.5, "min": 0.5}
@@ -153,7 +153,7 @@ def test_the_report_says_how_far_cycles_and_server_differ() -> None:
 
 def test_without_a_check_cycles_is_null() -> None:
     report = report_of(result(), None)
-    assert report["models"]["efficientnet_lite0"]["cycles"] is None
+    assert report["models"]["efficientnet_lite0"]["blender"] is None
     assert report["timing"]["check_s"] is None
 
 

@@ -31,7 +31,7 @@ CLASSIFIER = "efficientnet_lite0"
 @dataclass(frozen=True)
 class Row:
     """What was measured of one scene: errors are display-encoded, inside the silhouette; ``gap`` is None without a
-    target. ``pictures`` [K, 3, H, W, 3] uint8: server, Cycles, difference × 4."""
+    target. ``pictures`` [K, 3, H, W, 3] uint8: server, Blender, difference × 4."""
 
     case: Case
     mean: float
@@ -55,7 +55,7 @@ class Row:
         return tuple(found)
 
 
-def measure(case: Case, *, cycles_samples: int = 64, light_map_size: int = 256) -> Row:
+def measure(case: Case, *, cycles_samples: int = 64, light_map_size: int = 256, engine: check.Engine = "cycles") -> Row:
     """Build the scene in an empty Blender, render it twice, compare."""
     began = time.perf_counter()
     bpy.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
@@ -69,7 +69,7 @@ def measure(case: Case, *, cycles_samples: int = 64, light_map_size: int = 256) 
     pool = problem.texture.pool_of(problem.texture.original)
     ours = to_bytes(problem.renderer.draw(pool, problem.renderer.prepare(views, case.size, SAMPLES))).numpy()
     coverage = _coverage(problem.renderer, [view.camera for view in views], case.size)
-    theirs, alpha = _cycles(case, obj, views, whole.rig.panoramas, cycles_samples)
+    theirs, alpha = _blender(case, obj, views, whole.rig.panoramas, cycles_samples, engine)
     error = np.abs(ours.astype(float) - theirs) / 255
     inside = (coverage > 0.5) & (alpha > 0.5)
     return Row(
@@ -113,12 +113,12 @@ def _coverage(renderer: Any, cameras: list[Camera], size: tuple[int, int]) -> np
     return np.asarray(seen.reshape(len(cameras), height, 4, width, 4).mean(axis=(2, 4)))
 
 
-def _cycles(
-    case: Case, obj: Any, views: list[View], panoramas: np.ndarray | None, samples: int
+def _blender(
+    case: Case, obj: Any, views: list[View], panoramas: np.ndarray | None, samples: int, engine: check.Engine
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles' pictures [K, H, W, 3] uint8 of the views and their alpha [K, H, W], as the product's check makes them."""
+    """Blender's pictures [K, H, W, 3] uint8 of the views and their alpha [K, H, W], as the check makes them."""
     around: check.Neighbours = "none" if case.light == "open" else "unseen"
-    options = {"size": case.size, "samples": samples, "panoramas": panoramas, "neighbours": around}
+    options = {"size": case.size, "samples": samples, "panoramas": panoramas, "neighbours": around, "engine": engine}
     linear = list(check.render_linear(bpy.context, obj, views, **options))  # type: ignore[arg-type]
     with check.view_of(bpy.context.scene) as show:
         pictures = [
