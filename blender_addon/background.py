@@ -144,6 +144,11 @@ def _no_thumbnail() -> Iterator[None]:
         preferences.is_dirty = dirty
 
 
+def available() -> bool:
+    """Whether there is a Blender to be started: an extension inside the bpy module has no command line."""
+    return bool(bpy.app.binary_path) or __package__ == "blender_addon"
+
+
 def _blender(file: Path) -> list[str]:
     """The command that has this Blender's commands on `file`; under the bpy module it is Python's."""
     if not bpy.app.binary_path:

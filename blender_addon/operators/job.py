@@ -84,7 +84,7 @@ def hand_in(context: Any) -> str | None:
 def _background(context: Any, asked: request.Request) -> background.Background | None:
     """A copy of the file for the Blender that renders meanwhile and after, where one is asked for."""
     chosen = context.scene.assistive
-    if not chosen.check_after and not chosen.blender_every:
+    if not (chosen.check_after or chosen.blender_every) or not background.available():
         return None
     return background.Background(
         asked.job,
