@@ -145,6 +145,12 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(presets.PRESETS), default="standard", help="how much work is done")
     parser.add_argument("--models", type=_names, metavar="A,B", help="classifiers to train on")
     parser.add_argument("--held-out-models", type=_names, metavar="C,D", help="classifiers to only measure with")
+    parser.add_argument(
+        "--weights", type=_numbers, metavar="X,Y", help="of the classifiers trained on (default: alike)"
+    )
+    parser.add_argument(
+        "--ensemble", choices=("mean", "worst"), help="make the mean of their losses small, or the worst"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--views", type=int, help="views in each step")
     parser.add_argument("--alpha", type=float, help="step size, of the display-encoded range 0 to 1")
@@ -199,6 +205,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 1,2") from None
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -208,7 +221,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
-    names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every"]
+    names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every", "ensemble", "weights"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)

@@ -191,6 +191,7 @@ def stats(verdicts: Sequence[messages.Verdict]) -> messages.Stats:
         mean=sum(confidence) / len(confidence),
         top1=sum(verdict.right for verdict in verdicts) / len(verdicts),
         min=min(confidence),
+        p5=float(np.quantile(confidence, 0.05)),
     )
 
 

@@ -56,8 +56,10 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     Raises :class:`~shared.errors.AssistiveError` for what is wrong with the job.
     """
     problem = make_problem(job, device, rasterizer)
-    unseen = [name for name in dict.fromkeys(job.settings.held_out_models) if name not in job.settings.models]
-    classifiers = [*problem.classifiers, *(loaded(name, device) for name in unseen)]
+    classifiers = [
+        *problem.classifiers,
+        *(loaded(name, device) for name in dict.fromkeys(job.settings.held_out_models)),
+    ]
     began = time.perf_counter()
     trace = optimise(problem, observer)
     optimised = time.perf_counter()

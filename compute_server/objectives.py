@@ -36,6 +36,13 @@ def objective(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
+def combined(losses: Tensor, weights: Tensor, kind: str) -> Tensor:
+    """One loss of those of several classifiers ``[M]``: their mean under `weights` ``[M]``, or with `kind` "worst"
+    log Σ wᵢ exp(lossᵢ) / Σ wᵢ, whose gradient goes to the classifiers that do worst."""
+    share = weights / weights.sum()
+    return torch.logsumexp(losses + share.log(), dim=0) if kind == "worst" else (losses * share).sum()
+
+
 def confidence(logits: Tensor, target: Target) -> Tensor:
     """Probability of the target set in each row, [N]."""
     return logits.softmax(dim=1)[:, list(target.indices)].sum(dim=1)
@@ -52,6 +59,7 @@ def stats(confidences: Tensor, right: Tensor) -> Stats:
         mean=float(confidences.double().mean()),
         top1=float(right.double().mean()),
         min=float(confidences.min()),
+        p5=float(confidences.double().quantile(0.05)),
     )
 
 

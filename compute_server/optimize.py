@@ -19,13 +19,13 @@ from torch import Tensor
 
 from shared import messages as m
 from shared import targets
-from shared.errors import JobFailed
+from shared.errors import InvalidInput, JobFailed
 from shared.scene import View, check_scene
 from shared.targets import Target
 
 from .classifiers import Classifier, labels, loaded
 from .evaluate import evaluate
-from .objectives import Objective, confidence, objective, total_variation
+from .objectives import Objective, combined, confidence, objective, total_variation
 from .render import rasterizer
 from .render.geometry import from_mesh
 from .render.lighting import lighting
@@ -115,6 +115,7 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
     settings = job.settings
     target = targets.resolve(settings.target, labels())
     objective(settings.objective)
+    _check_models(settings)
     raster, flat_raster = rasterizer.choose(rasterizer_name, device), rasterizer.choose("numba", torch.device("cpu"))
     texture = texture_model(job.scene, flat_raster, device)
     geometry = from_mesh(job.scene.mesh, device)
@@ -139,6 +140,20 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
         linear_original=texture.linear(),
         covered=covered,
     )
+
+
+def _check_models(settings: m.Settings) -> None:
+    """What the types cannot say of the classifiers that are chosen."""
+    both = sorted(set(settings.models) & set(settings.held_out_models))
+    if both:
+        raise InvalidInput(
+            f"{both[0]!r} is to be trained on and held out at once.", hint="Leave it out of one of the two."
+        )
+    if settings.weights and len(settings.weights) != len(settings.models):
+        raise InvalidInput(
+            f"There are {len(settings.weights)} weights for {len(settings.models)} classifiers.",
+            hint="Give one weight for each, or none.",
+        )
 
 
 def optimise(problem: Problem, observer: Observer) -> Trace:
@@ -260,10 +275,12 @@ def gradient(
 
 
 def _classifier_loss(problem: Problem, images: Tensor, loss_of: Objective) -> tuple[Tensor, Tensor]:
-    """Mean objective over classifiers and views, and the first classifier's confidence in each view."""
+    """Objective over classifiers and views, and the first classifier's confidence in each view."""
+    settings = problem.job.settings
     logits = [classifier.logits(images) for classifier in problem.classifiers]
     losses = torch.stack([loss_of(each, problem.target).mean() for each in logits])
-    return losses.mean(), confidence(logits[0].detach(), problem.target)
+    weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
+    return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), problem.target)
 
 
 def _wait(device: torch.device) -> None:

@@ -28,6 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     states. ``backgrounds`` "pictures" are those of the rig, the others are made up. ``stop_at`` ends the job early once
     held-out confidence of the trained models holds above it.
 
+    Several ``models`` are weighed by ``weights`` (one for each, or none: all alike). ``ensemble`` "mean" makes the mean
+    of their losses small, "worst" the logarithm of their mean exponential, which listens to the worst of them first.
+
     ``light`` "open" is direct light that nothing hides; "traced" the same with shadows of the object and its
     surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces.
 
@@ -46,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     norm: Literal["linf", "l2"] = "linf"
     stepper: Literal["sign", "momentum", "adam"] = "sign"
     objective: Literal["cross_entropy", "margin"] = "cross_entropy"
+    ensemble: Literal["mean", "worst"] = "mean"
+    weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
@@ -70,11 +75,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Over a set of views: mean confidence in the target, share of views whose top-1 is right, least confidence."""
+    """Over a set of views: mean confidence in the target, share of views whose top-1 is right, least confidence, and
+    the confidence that 19 views in 20 are above (5th percentile)."""
 
     mean: float
     top1: float
     min: float
+    p5: float
 
 
 class BeforeAfter(msgspec.Struct, frozen=True):

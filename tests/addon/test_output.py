@@ -22,7 +22,7 @@ RANDOM = np.random.default_rng(3)
 TEXTURE = RANDOM.integers(0, 256, (16, 24, 3), dtype=np.uint8)
 TEXTURE_PNG = png.encode(TEXTURE[::-1])
 PICTURES = RANDOM.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-STATS = messages.BeforeAfter(messages.Stats(0.1, 0.0, 0.05), messages.Stats(0.9, 1.0, 0.8))
+STATS = messages.BeforeAfter(messages.Stats(0.1, 0.0, 0.05, 0.05), messages.Stats(0.9, 1.0, 0.8, 0.8))
 SETTINGS = messages.Settings(target="cars", held_out_models=("other",), seed=7)
 
 

@@ -38,7 +38,7 @@ def _registered(context: Any) -> Iterator[None]:
 
 
 def model(*confidence: float, trained: bool) -> messages.ModelFigures:
-    stats = messages.BeforeAfter(messages.Stats(0.1, 0.0, 0.05), messages.Stats(0.9, 0.75, 0.8))
+    stats = messages.BeforeAfter(messages.Stats(0.1, 0.0, 0.05, 0.05), messages.Stats(0.9, 0.75, 0.8, 0.8))
     return messages.ModelFigures(
         trained=trained, train=stats, held_out=stats, held_out_views=64, check_confidence=confidence
     )

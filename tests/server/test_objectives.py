@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compute_server.objectives import OBJECTIVES, confidence, is_right, margin, objective, stats, total_variation
+from compute_server.objectives import (
+    OBJECTIVES,
+    combined,
+    confidence,
+    is_right,
+    margin,
+    objective,
+    stats,
+    total_variation,
+)
 from shared.errors import InvalidInput
 from shared.targets import Target
 
@@ -59,3 +68,38 @@ def test_total_variation_counts_only_pairs_of_covered_texels() -> None:
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
     with pytest.raises(InvalidInput, match=r"hinge.*cross_entropy"):
         objective("hinge")
+
+
+# --- several classifiers ----------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_losses_is_weighed() -> None:
+    losses, weights = torch.tensor([1.0, 4.0]), torch.tensor([3.0, 1.0])
+    assert float(combined(losses, weights, "mean")) == pytest.approx(1.75)
+    assert float(combined(losses, 10 * weights, "mean")) == pytest.approx(1.75)
+
+
+def test_the_worst_classifier_gets_the_gradient() -> None:
+    losses = torch.tensor([0.1, 6.0, 0.2], requires_grad=True)
+    combined(losses, torch.ones(3), "worst").backward()
+    assert losses.grad is not None
+    assert losses.grad.sum() == pytest.approx(1.0)
+    assert losses.grad[1] > 0.99
+
+
+def test_alike_losses_are_combined_alike_in_either_way() -> None:
+    losses, weights = torch.full((3,), 2.5), torch.tensor([1.0, 2.0, 3.0])
+    assert float(combined(losses, weights, "worst")) == pytest.approx(2.5)
+    assert float(combined(losses, weights, "mean")) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("kind", ["mean", "worst"])
+def test_gradients_of_combined_losses_agree_with_finite_differences(kind: str) -> None:
+    losses = torch.tensor([0.3, 2.0, 1.1], dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda each: combined(each, weights, kind), (losses,))
+
+
+def test_one_view_in_twenty_may_be_below_the_fifth_percentile() -> None:
+    confidences = torch.linspace(0, 1, 21)
+    assert stats(confidences, confidences > 0.5).p5 == pytest.approx(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -101,6 +102,30 @@ def test_two_classifiers_are_trained_together() -> None:
         losses.append(gradient(problem, both.texture.start, batch, 0)[0].loss)
     assert both.size == 240
     assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-4)
+
+
+def test_worst_first_trains_the_classifier_that_does_worst() -> None:
+    pair = {"models": ("efficientnet_lite0", "efficientnet_lite1"), "weights": (1.0, 3.0)}
+    both = make_problem(small_job(ensemble="worst", **pair), CPU)
+    batch = both.renderer.prepare(fixed_views(both.job.scene.rig)[:2], both.size, 1)
+    mean = dataclasses.replace(both, job=small_job(ensemble="mean", **pair))
+    alone = [dataclasses.replace(both, job=small_job(), classifiers=(each,)) for each in both.classifiers]
+    losses = [gradient(each, both.texture.start, batch, 0)[0].loss for each in alone]
+    assert gradient(mean, both.texture.start, batch, 0)[0].loss == pytest.approx((losses[0] + 3 * losses[1]) / 4)
+    worst = gradient(both, both.texture.start, batch, 0)[0].loss
+    assert (losses[0] + 3 * losses[1]) / 4 < worst < max(losses)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"models": ("efficientnet_lite0",), "held_out_models": ("efficientnet_lite0",)}, "trained on and held out"),
+        ({"models": ("efficientnet_lite0",), "weights": (1.0, 2.0)}, "2 weights for 1 classifiers"),
+    ],
+)
+def test_classifiers_that_are_chosen_in_contradiction_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        make_problem(small_job(**settings), CPU)
 
 
 def test_cancelling_ends_the_loop_before_the_next_step() -> None:

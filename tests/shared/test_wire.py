@@ -37,7 +37,7 @@ def _pictures(count: int = 3) -> np.ndarray:
 
 
 def _result() -> m.Result:
-    both = m.BeforeAfter(before=m.Stats(0.1, 0.0, 0.01), after=m.Stats(0.9, 1.0, 0.8))
+    both = m.BeforeAfter(before=m.Stats(0.1, 0.0, 0.01, 0.01), after=m.Stats(0.9, 1.0, 0.8, 0.8))
     lights = LightState(
         name="mixed",
         lights=(
@@ -58,6 +58,7 @@ def _result() -> m.Result:
         check_views=(View(camera=camera((1, 2, 3)), lights=lights, background=flat_picture(9, 3)),),
         pictures_before=_pictures(),
         pictures_after=_pictures(),
+        exchanges=(m.Exchange(step=1, server=0.5, blender=0.25, mean_error=0.1, cosine=0.5),),
         timing=m.Timing(queue_s=0.0, optimise_s=1.0, evaluate_s=2.0, step_median_s=0.1, classifier_median_s=0.05),
         versions={"torch": "2"},
         device="cpu",
@@ -105,6 +106,7 @@ MESSAGES: list[m.Message] = [
     m.Submit(_lit_job()),
     m.Watch("a"),
     m.Cancel("a"),
+    m.Drawn(job_id="a", step=4, pictures=_pictures()),
     m.Classify(pictures=_pictures(), model="lite0", target="jeep"),
     m.DrawSheet(before=_pictures(), after=_pictures(), model="lite0", target="jeep"),
     m.DrawComparison(
@@ -124,6 +126,7 @@ MESSAGES: list[m.Message] = [
     m.Refused(ErrorData("invalid-input", "No.", "Do.")),
     m.Progress(job_id="a", phase="optimising", step=1, steps=9, loss=2.5, confidence=(0.1, 0.2), eta_s=3.0),
     m.Preview(job_id="a", step=3, texture=UvTexture(_pictures()[0]), worst_view=_pictures()[1]),
+    m.Draw(job_id="a", step=4, views=_result().check_views, texture=UvTexture(_pictures()[0]), size=224),
     m.Ended(job_id="a", result=_result()),
     m.Ended(job_id="a", error=ErrorData("job-failed", "Out of memory.")),
 ]
