@@ -172,6 +172,36 @@ def test_only_the_base_colour_differs_from_the_original() -> None:
         assert plain(now) == plain(was)
 
 
+def wiring(material: Any) -> list[tuple[str, ...]]:
+    """Every link of a material but those of the base colour and of what stands before it."""
+    return sorted(
+        (link.from_node.name, link.from_socket.name, link.to_node.name, link.to_socket.name)
+        for link in material.node_tree.links
+        if link.to_socket.name != "Base Color" and link.to_node.type != "GROUP"
+    )
+
+
+def test_what_the_server_does_not_model_is_kept_in_the_material() -> None:
+    original = shiny("Lantern")
+    nodes, links = original.node_tree.nodes, original.node_tree.links
+    shader, out = principled(original), next(node for node in nodes if node.type == "OUTPUT_MATERIAL")
+    for name, value in (("Emission Strength", 3.0), ("Transmission Weight", 0.4), ("Coat Weight", 0.7), ("IOR", 1.7)):
+        shader.inputs[name].default_value = value
+    noise, bump, normal = (nodes.new(f"ShaderNode{kind}") for kind in ("TexNoise", "Bump", "NormalMap"))
+    displacement, volume = nodes.new("ShaderNodeDisplacement"), nodes.new("ShaderNodeVolumeScatter")
+    links.new(noise.outputs[0], shader.inputs["Roughness"])
+    links.new(normal.outputs["Normal"], bump.inputs["Normal"])
+    links.new(bump.outputs["Normal"], shader.inputs["Normal"])
+    links.new(noise.outputs["Color"], shader.inputs["Emission Color"])
+    links.new(noise.outputs[0], displacement.inputs["Height"])
+    links.new(displacement.outputs[0], out.inputs["Displacement"])
+    links.new(volume.outputs[0], out.inputs["Volume"])
+    material = put(cube("Box", original))[0]
+    assert wiring(material) == wiring(original)
+    for was, now in zip(shader.inputs, principled(material).inputs, strict=True):
+        assert plain(now) == plain(was)
+
+
 def test_the_base_colour_comes_from_the_named_uv_map() -> None:
     material = put(cube("Box", shiny("Paint")))[0]
     group = group_before(principled(material).inputs["Base Color"]).node_tree
