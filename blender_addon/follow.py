@@ -164,11 +164,18 @@ def _render(run: Following, result: messages.Result, what: str) -> np.ndarray:
             samples=run.samples,
             engine=run.engine,
             panoramas=run.job.scene.rig.panoramas,
-            neighbours="none" if run.job.settings.light == "open" else "unseen",
+            neighbours=_neighbours(run.job.settings),
             on_view=rendered,
         )
     finally:
         run.display.close()
+
+
+def _neighbours(settings: messages.Settings) -> check.Neighbours:
+    """What the check shows of what stands around: as much as the job has been told of."""
+    if settings.blender_every:
+        return "seen"
+    return "none" if settings.light == "open" else "unseen"
 
 
 def _judge(
