@@ -228,6 +228,7 @@ class ASSISTIVE_PT_run(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: 
             row = layout.row()
             row.scale_y = 1.5
             row.operator("assistive.start", icon="PLAY")
+            layout.operator("assistive.check", icon="RENDER_STILL")
         else:
             self._draw_progress(layout, state)
             row = layout.row()

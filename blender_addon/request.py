@@ -42,15 +42,19 @@ def make(
     models: Sequence[messages.ModelInfo],
     preview_every_s: float,
     file: str,
+    steps: int | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Request:
     """The job that the scene's settings describe for `obj`.
 
-    `labels` and `models` are the server's, empty while they are not known; `file` is what the open file is known by.
+    `steps` takes the place of the panel's. `labels` and `models` are the server's, empty while they are not known; `file`
+    is what the open file is known by.
     Raises :class:`InvalidInput` that names what cannot be used; nothing is added to the file then.
     """
     chosen = context.scene.assistive
     settings = settings_of(chosen, preview_every_s)
+    if steps is not None:
+        settings = msgspec.structs.replace(settings, steps=steps)
     check_names(settings, labels, models)
     began = time.perf_counter()
     collected = collect.collect(

@@ -40,6 +40,8 @@ ENDS = {
     "interrupted": "Interrupted; the last preview is kept.",
 }
 
+MEASURED = "Measured as it is."
+
 CHECKED = ("finished", "early")
 """The outcomes that are worth a check; who cancels is in a hurry."""
 
@@ -349,7 +351,8 @@ class Runtime:
             self._follow(kept.job_id)
         figures = results.figures_of(kept.report)
         said = f"{kept.target}: {figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else kept.target
-        self._report(session.Report("INFO", f"{ENDS.get(str(kept.report.get('outcome')), ENDS['finished'])} {said}"))
+        end = ENDS.get(str(kept.report.get("outcome")), ENDS["finished"])
+        self._report(session.Report("INFO", f"{end if kept.report.get('steps') else MEASURED} {said}"))
 
     def _report(self, effect: session.Report) -> None:
         self.message = effect

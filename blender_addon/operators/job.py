@@ -42,60 +42,83 @@ class ASSISTIVE_OT_start(bpy.types.Operator):  # type: ignore[misc]  # noqa: N80
 
     def execute(self, context: Any) -> set[str]:
         """Hands the job in and waits until it has ended: for scripts."""
-        return self._start(context, wait=True)
+        return _start(self, context, wait=True)
 
     def invoke(self, context: Any, _event: Any) -> set[str]:
         """Hands the job in: for the panel."""
-        return self._start(context, wait=False)
-
-    @reported
-    def _start(self, context: Any, *, wait: bool) -> set[str]:
-        warning = hand_in(context)
-        if warning is not None:
-            self.report({"WARNING"}, warning)
-        current = runtime.current()
-        silent_since: float | None = None
-        while wait and current.has_work():
-            current.tick()
-            time.sleep(SCRIPT_TICK_S)
-            silent_since = (silent_since or time.monotonic()) if current.state.server.status == "silent" else None
-            if silent_since is not None and time.monotonic() - silent_since > SCRIPT_SILENCE_S:
-                raise errors.ServerUnreachable(f"{current.state.server.address} does not answer any more.")
-        if wait and current.message is not None and current.message.level == "ERROR":
-            raise errors.JobFailed(current.message.text)
-        return {"FINISHED"}
+        return _start(self, context, wait=False)
 
 
-def hand_in(context: Any) -> str | None:
+class ASSISTIVE_OT_check(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Measure the object as it is, and compare the server's pictures of it with Blender's. Nothing is changed"""
+
+    bl_idname = "assistive.check"
+    bl_label = "Check"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """As for a job."""
+        return allowed(cls, why_not_startable(context))
+
+    def execute(self, context: Any) -> set[str]:
+        """Hands in a job of no steps and waits for the check of it: for scripts."""
+        return _start(self, context, wait=True, check_only=True)
+
+    def invoke(self, context: Any, _event: Any) -> set[str]:
+        """Hands in a job of no steps: for the panel."""
+        return _start(self, context, wait=False, check_only=True)
+
+
+@reported
+def _start(operator: Any, context: Any, *, wait: bool, check_only: bool = False) -> set[str]:
+    warning = hand_in(context, check_only=check_only)
+    if warning is not None:
+        operator.report({"WARNING"}, warning)
+    current = runtime.current()
+    silent_since: float | None = None
+    while wait and current.has_work():
+        current.tick()
+        time.sleep(SCRIPT_TICK_S)
+        silent_since = (silent_since or time.monotonic()) if current.state.server.status == "silent" else None
+        if silent_since is not None and time.monotonic() - silent_since > SCRIPT_SILENCE_S:
+            raise errors.ServerUnreachable(f"{current.state.server.address} does not answer any more.")
+    if wait and current.message is not None and current.message.level == "ERROR":
+        raise errors.JobFailed(current.message.text)
+    return {"FINISHED"}
+
+
+def hand_in(context: Any, *, check_only: bool = False) -> str | None:
     """Start the job that the panel describes, and wait for nothing. Gives what the artist should know before it ends.
 
-    Raises :class:`AssistiveError` for what is wrong with the scene or the settings; nothing has been changed then.
+    With `check_only` it takes no steps, and is checked whatever the panel says. Raises :class:`AssistiveError` for what
+    is wrong with the scene or the settings; nothing has been changed then.
     """
     address = runtime.checked_address(preferences.preferences(context).address)
     obj = usable_object(context)
     maps = len(obj.data.uv_layers)
-    asked = _make_request(context, obj)
+    asked = _make_request(context, obj, check_only=check_only)
     if len(obj.data.uv_layers) != maps:
         runtime.push_undo("Add UV Map")
-    runtime.current().start(asked.ticket, asked.job, obj, address, _background(context, asked))
+    runtime.current().start(asked.ticket, asked.job, obj, address, _background(context, asked, check=check_only))
     return _shared_texture(asked)
 
 
-def _background(context: Any, asked: request.Request) -> background.Background | None:
+def _background(context: Any, asked: request.Request, *, check: bool) -> background.Background | None:
     """A copy of the file for the Blender that renders meanwhile and after, where one is asked for."""
     chosen = context.scene.assistive
-    if not (chosen.check_after or chosen.blender_every) or not background.available():
+    check = check or chosen.check_after
+    if not (check or chosen.blender_every) or not background.available():
         return None
     return background.Background(
         asked.job,
         uv_map=asked.ticket.uv_map,
         samples=chosen.check_samples,
         engine=chosen.check_engine,
-        check=chosen.check_after,
+        check=check,
     )
 
 
-def _make_request(context: Any, obj: bpy.types.Object) -> request.Request:
+def _make_request(context: Any, obj: bpy.types.Object, *, check_only: bool) -> request.Request:
     """The job, made under a progress cursor."""
     server, manager = runtime.state().server, context.window_manager
     manager.progress_begin(0, 100)
@@ -107,6 +130,7 @@ def _make_request(context: Any, obj: bpy.types.Object) -> request.Request:
             models=server.models,
             preview_every_s=1.0 / preferences.preferences(context).preview_rate,
             file=runtime.current().file,
+            steps=0 if check_only else None,
             on_progress=lambda share: manager.progress_update(round(share * 100)),
         )
     finally:
@@ -275,6 +299,7 @@ class ASSISTIVE_OT_remove_classifier(bpy.types.Operator):  # type: ignore[misc] 
 
 CLASSES = (
     ASSISTIVE_OT_start,
+    ASSISTIVE_OT_check,
     ASSISTIVE_OT_cancel,
     ASSISTIVE_OT_stop_check,
     ASSISTIVE_OT_fetch,

@@ -492,6 +492,17 @@ def test_after_a_job_its_result_is_checked_by_a_blender_in_the_background(ready:
     assert [slot.material for slot in bpy.context.object.material_slots] == [], "the artist's object is as it was"
 
 
+def test_an_object_is_checked_as_it_is_whenever_that_is_asked_for(ready: Any) -> None:
+    ready.check_samples = 1
+    assert bpy.ops.assistive.check() == {"FINISHED"}
+    report = results.report_of(ready.results[0])
+    assert report["steps"] == 0
+    views = report["check"]["views"]
+    assert [view["before"] for view in views] == [view["after"] for view in views]
+    assert runtime.current().message == session.Report("INFO", "Measured as it is. golf ball: 0.00 → 0.00")
+    assert ready.steps == 3, "the panel's own number stays"
+
+
 def test_blender_stays_free_while_the_check_runs_and_it_can_be_stopped(ready: Any) -> None:
     ready.check_after, ready.check_samples = True, 4096
     hand_in()
