@@ -48,7 +48,8 @@ def make(
     """The job that the scene's settings describe for `obj`.
 
     `steps` takes the place of the panel's. `labels` and `models` are the server's, empty while they are not known.
-    `file` is what the open file is known by. Raises :class:`InvalidInput` that names what cannot be used; nothing is added to the file then.
+    `file` is what the open file is known by.
+    Raises :class:`InvalidInput` that names what cannot be used; nothing is added to the file then.
     """
     chosen = context.scene.assistive
     settings = settings_of(chosen, preview_every_s)

@@ -101,7 +101,7 @@ def test_a_job_that_asks_for_blenders_pictures_waits_for_them_and_says_what_they
 def test_who_comes_while_a_job_waits_for_pictures_is_asked_for_them_and_cancelling_ends_the_wait(
     client: Client, address: str
 ) -> None:
-    job = small_job("waits", steps=3, blender_every=1)
+    job = small_job("waits for pictures", steps=3, blender_every=1)
     client.submit(job)
     wait_for(client, job.id, m.Draw)
     with Client(address, timeout_s=60) as late:
