@@ -96,6 +96,15 @@ def _parser(program: str, *, with_scene: bool) -> argparse.ArgumentParser:
         command.set_defaults(command=name, steps=steps, run=_optimize)
         if not with_scene:
             command.set_defaults(scene=None)
+    text = "write the job to a file, for `assistive-server run`; needs no server"
+    command = commands.add_parser("collect", help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
+    _object_arguments(command)
+    _setting_arguments(command)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    command.add_argument("--debug", action="store_true", help="show tracebacks and what Blender prints")
+    command.set_defaults(steps=None, run=_collect_to_file)
+    if not with_scene:
+        command.set_defaults(scene=None)
     text = "render what a running job asks for, and check its result; the scene is the one that the job was made of"
     command = commands.add_parser("follow", help=text, description=text, epilog=EXIT_CODES, formatter_class=layout)
     _follow_arguments(command)
@@ -160,6 +169,15 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--norm", choices=("linf", "l2"), help="what --epsilon measures: any texel, or all together")
     parser.add_argument("--objective", choices=("cross_entropy", "margin"))
     parser.add_argument("--sampling", choices=("random", "fixed"), help="views around the rig, or the rig's own only")
+    parser.add_argument("--smoothness", type=float, metavar="W", help="weight of the texture's total variation")
+    parser.add_argument(
+        "--augment",
+        type=_names,
+        metavar="A,B",
+        help="what pictures go through in training: resize, crop, blur, noise, jpeg, fog, brightness",
+    )
+    parser.add_argument("--octaves", type=int, metavar="N", help="scales at which the texture moves at once")
+    parser.add_argument("--mined", type=float, metavar="SHARE", help="share of views taken from the hardest found")
     parser.add_argument(
         "--blender-every",
         type=int,
@@ -215,13 +233,14 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise argparse.ArgumentTypeError("name at least one classifier")
+        raise argparse.ArgumentTypeError("name at least one")
     return names
 
 
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
     names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every", "ensemble", "weights"]
+    names += ["smoothness", "augment", "octaves", "mined"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)
@@ -270,7 +289,7 @@ def _run_job(
     with _connected(options, display) as (server, alive):
         run = _Run(options, settings, display, interrupts, server, alive)
         _check_names(run)
-        collected, collect_s = _collect(run, obj)
+        collected, collect_s = _collect(options, display, obj)
         job = messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings)
         if options.save_job is not None:
             output.save_job(job, options.save_job)
@@ -292,6 +311,24 @@ def _run_job(
     written = output.contents(result, report, findings.check, findings.sheet, findings.comparison)
     output.write(options.out, written)
     return report, code, findings.trouble
+
+
+def _collect_to_file(options: argparse.Namespace) -> int:
+    if options.out.is_dir():
+        raise errors.OutputFailed(f"{options.out} is a folder.", hint="Give --out the name of a file.")
+    output.check_destination(options.out.parent)
+    settings = _settings(options)
+    display = Display()
+    with _quiet(options), contextlib.closing(display):
+        if options.scene is not None:
+            files.open_scene(options.scene)
+        obj = _find_object(options.object)
+        collected, _ = _collect(options, display, obj)
+    output.save_job(messages.Job(id=uuid.uuid4().hex, scene=collected.scene, settings=settings), options.out)
+    print(
+        f"{obj.name} and its rig are in {options.out}; `assistive-server run {options.out}` does the job.", flush=True
+    )
+    return 0
 
 
 def _following(run: _Run, job: messages.Job, obj: bpy.types.Object, collected: collect.Collected) -> follow.Following:
@@ -377,9 +414,8 @@ def _check_names(run: _Run) -> None:
     request.check_names(run.settings, labels, listed)
 
 
-def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float]:
+def _collect(options: argparse.Namespace, display: Display, obj: bpy.types.Object) -> tuple[collect.Collected, float]:
     began = time.perf_counter()
-    options = run.options
     collected = collect.collect(
         bpy.context,
         obj,
@@ -392,15 +428,15 @@ def _collect(run: _Run, obj: bpy.types.Object) -> tuple[collect.Collected, float
         rig=_rig_choice(options),
         light=options.light,
         bake=collect.BakeChoice(options.light_map_size, options.light_map_samples),
-        on_progress=lambda share: _show_collecting(run, share),
+        on_progress=lambda share: _show_collecting(options, display, share),
     )
-    run.display.close()
+    display.close()
     return collected, time.perf_counter() - began
 
 
-def _show_collecting(run: _Run, share: float) -> None:
-    if run.options.light == "baked":  # everything else is done in a moment
-        run.display.count("collecting the scene and its light, %:", round(100 * share), 100)
+def _show_collecting(options: argparse.Namespace, display: Display, share: float) -> None:
+    if options.light == "baked":  # everything else is done in a moment
+        display.count("collecting the scene and its light, %:", round(100 * share), 100)
 
 
 def _rig_choice(options: argparse.Namespace) -> collect.RigChoice:

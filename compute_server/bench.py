@@ -22,7 +22,8 @@ from shared.errors import AssistiveError
 from .bench_scene import bench_scene
 from .jobs import choose_device
 from .objectives import cross_entropy
-from .optimize import Problem, gradient, make_problem
+from .optimize import gradient
+from .problem import Problem, make_problem
 from .steppers import MomentumSign, project
 from .views import generators, random_views
 
@@ -77,7 +78,7 @@ def _row(step_ms: float, classifier_ms: float) -> dict[str, float]:
 
 def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     settings = problem.job.settings
-    stream = random_views(problem.job.scene.rig, generators(settings.seed)[0], settings.backgrounds)
+    stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
     fixed = problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
     move, theta = MomentumSign(), problem.texture.start
     with torch.no_grad():

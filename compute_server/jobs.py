@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import platform
 import statistics
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import msgspec
 import numba
 import numpy as np
 import torch
@@ -24,7 +26,11 @@ from shared.version import VERSION
 
 from .classifiers import Classifier, loaded
 from .evaluate import Figures, evaluate, render
-from .optimize import Observer, Problem, Trace, make_problem, optimise
+from .flat_patch import optimise_flat
+from .optimize import Observer, StepReport, Trace, optimise
+from .patch import get_patch
+from .placing import placed
+from .problem import Problem, make_problem
 from .render.color import to_bytes
 from .views import fixed_views, generators, random_views
 
@@ -39,6 +45,9 @@ class JobObserver(Observer, Protocol):
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         """Between chunks of the evaluation that follows `steps` steps."""
+
+    def compared(self, problem: Problem, steps: int) -> None:
+        """After every step of a texture that leaves one classifier out; `steps` of :func:`job_steps` are done."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,15 +65,20 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     Raises :class:`~shared.errors.AssistiveError` for what is wrong with the job.
     """
     problem = make_problem(job, device, rasterizer)
+    if job.settings.patch:
+        problem = placed(problem)
+    optimise_it = optimise_flat if job.settings.method == "flat" else optimise
     classifiers = [
         *problem.classifiers,
         *(loaded(name, device) for name in dict.fromkeys(job.settings.held_out_models)),
     ]
     began = time.perf_counter()
-    trace = optimise(problem, observer)
+    trace = optimise_it(problem, observer)
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
+    if trace.outcome != "cancelled":
+        models = {**models, **_left_out(problem, models, observer, optimise_it)}
     timing = m.Timing(
         queue_s=0.0,
         optimise_s=optimised - began,
@@ -73,6 +87,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         classifier_median_s=_median(trace.classifier_seconds),
     )
     written = problem.texture.as_texture(texture)
+    part = isinstance(written, UvTexture) and bool((problem.weight == 0).any())
     return m.Result(
         outcome=trace.outcome,
         steps=trace.steps,
@@ -86,6 +101,8 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         pictures_before=pictures[0],
         pictures_after=pictures[1],
         exchanges=tuple(trace.exchanges),
+        patch=get_patch(problem.texture, texture, problem.surface) if part else None,
+        sites=problem.sites,
         timing=timing,
         versions=versions(),
         device=str(device),
@@ -99,13 +116,79 @@ def _median(values: Sequence[float]) -> float:
 def _views(problem: Problem, steps: int) -> tuple[list[View], list[View]]:
     """Views that training saw in its `steps` steps (those of the first, if there was none), and views it never saw."""
     settings, rig = problem.job.settings, problem.job.scene.rig
-    train, _, held_out = generators(settings.seed)
+    streams = generators(settings.seed)
     count = min(TRAIN_VIEWS, settings.views * max(1, steps))
     if settings.sampling == "fixed":
         seen = list(fixed_views(rig))[:count]
     else:
-        seen = list(itertools.islice(random_views(rig, train, settings.backgrounds), count))
-    return seen, list(itertools.islice(random_views(rig, held_out, "varied"), settings.held_out_views))
+        seen = list(itertools.islice(random_views(rig, streams.train, settings.backgrounds), count))
+    return seen, list(itertools.islice(random_views(rig, streams.held_out, "varied"), settings.held_out_views))
+
+
+def job_steps(settings: m.Settings) -> int:
+    """All steps of a job, those of the textures that leave one classifier out included."""
+    left_out = len(settings.models) if _leaves_out(settings) else 0
+    return settings.steps * (1 + left_out)
+
+
+def _leaves_out(settings: m.Settings) -> bool:
+    return settings.leave_one_out and len(settings.models) > 1
+
+
+class _Later:
+    """Tells an observer of steps that come after those of the texture itself. They are not shown."""
+
+    def __init__(self, observer: JobObserver, steps: int) -> None:
+        self._observer = observer
+        self._steps = steps
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        """See :class:`compute_server.optimize.Observer`."""
+        self._observer.compared(problem, self._steps + report.step)
+
+    def cancelled(self) -> bool:
+        """See :class:`compute_server.optimize.Observer`."""
+        return self._observer.cancelled()
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """See :class:`compute_server.optimize.Observer`."""
+        return self._observer.drawn(problem, views, texture, self._steps + step)
+
+
+def _left_out(
+    problem: Problem,
+    models: dict[str, m.ModelFigures],
+    observer: JobObserver,
+    optimise_it: Callable[[Problem, Observer], Trace],
+) -> dict[str, m.ModelFigures]:
+    """The figures of each trained classifier, with how it judges a texture that was made without it. Ends early, with
+    those there are, when the job is cancelled."""
+    settings = problem.job.settings
+    found: dict[str, m.ModelFigures] = {}
+    for number, classifier in enumerate(problem.classifiers if _leaves_out(settings) else ()):
+        without = _without(problem, number)
+        trace = optimise_it(without, _Later(observer, settings.steps * (1 + number)))
+        if trace.outcome == "cancelled":
+            break
+        pool = problem.texture.pool_of(problem.texture.quantised(trace.theta))
+        judged = evaluate(
+            problem.renderer, [pool], _views(problem, 1)[1], [classifier], problem.target, settings.samples
+        )
+        name = classifier.spec.name
+        found[name] = msgspec.structs.replace(models[name], left_out=judged[0][0].stats())
+    return found
+
+
+def _without(problem: Problem, number: int) -> Problem:
+    """The same problem without one of its classifiers."""
+
+    def others(values: Sequence[Any]) -> tuple[Any, ...]:
+        return (*values[:number], *values[number + 1 :])
+
+    settings = problem.job.settings
+    fewer = msgspec.structs.replace(settings, models=others(settings.models), weights=others(settings.weights))
+    job = msgspec.structs.replace(problem.job, settings=fewer)
+    return dataclasses.replace(problem, job=job, classifiers=others(problem.classifiers))
 
 
 def _measure(

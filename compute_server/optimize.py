@@ -6,6 +6,7 @@ A job in, a result out; progress goes to an observer, which may also end the job
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import statistics
@@ -14,26 +15,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from shared import messages as m
-from shared import targets
-from shared.errors import InvalidInput, JobFailed
-from shared.scene import View, check_scene
-from shared.targets import Target
+from shared.errors import JobFailed
+from shared.scene import View
 
-from .classifiers import Classifier, labels, loaded
-from .evaluate import evaluate
-from .objectives import Objective, combined, confidence, objective, total_variation
-from .render import rasterizer
-from .render.geometry import from_mesh
-from .render.lighting import lighting
-from .render.renderer import Renderer
+from . import mining
+from .augment import augmented
+from .evaluate import evaluate, render
+from .mining import Miner
+from .objectives import combined, confidence, objective, total_variation
+from .problem import Problem
 from .render.sampling import Transport
-from .render.view_transform import encoder
-from .steppers import project, stepper
-from .texture import TextureModel, texture_model
+from .steppers import Octaves, Stepper, project, stepper
 from .views import fixed_views, generators, random_views
 
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
@@ -71,25 +68,6 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A job made ready: everything that stays fixed while Θ moves."""
-
-    job: m.Job
-    target: Target
-    texture: TextureModel
-    renderer: Renderer
-    classifiers: tuple[Classifier, ...]
-    device: torch.device
-    linear_original: Tensor
-    covered: Tensor | None
-
-    @property
-    def size(self) -> int:
-        """The side of training pictures: the largest that a classifier wants; others see them resized."""
-        return max(classifier.spec.size for classifier in self.classifiers)
-
-
-@dataclass(frozen=True)
 class Batch:
     """The views of one step, made ready."""
 
@@ -109,58 +87,12 @@ class Trace:
     exchanges: list[m.Exchange] = field(default_factory=list)
 
 
-def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto") -> Problem:
-    """Check the job and load what it needs. Raises the errors of :mod:`shared.errors` for what is wrong with it."""
-    check_scene(job.scene)
-    settings = job.settings
-    target = targets.resolve(settings.target, labels())
-    objective(settings.objective)
-    _check_models(settings)
-    raster, flat_raster = rasterizer.choose(rasterizer_name, device), rasterizer.choose("numba", torch.device("cpu"))
-    texture = texture_model(job.scene, flat_raster, device)
-    geometry = from_mesh(job.scene.mesh, device)
-    covered = None
-    if settings.smoothness and texture.layout is not None:
-        covered = torch.zeros(len(texture.original), dtype=torch.bool, device=device)
-        covered[texture.target] = True
-        covered = covered.reshape(texture.shape[:2])
-    return Problem(
-        job=job,
-        target=target,
-        texture=texture,
-        renderer=Renderer(
-            geometry=geometry,
-            rasterizer=raster,
-            layout=texture.layout,
-            lighting=lighting(job.scene, geometry, settings.light, flat_raster),
-            encode=encoder(job.scene.view_transform, device),
-        ),
-        classifiers=tuple(loaded(name, device) for name in settings.models),
-        device=device,
-        linear_original=texture.linear(),
-        covered=covered,
-    )
-
-
-def _check_models(settings: m.Settings) -> None:
-    """What the types cannot say of the classifiers that are chosen."""
-    both = sorted(set(settings.models) & set(settings.held_out_models))
-    if both:
-        raise InvalidInput(
-            f"{both[0]!r} is to be trained on and held out at once.", hint="Leave it out of one of the two."
-        )
-    if settings.weights and len(settings.weights) != len(settings.models):
-        raise InvalidInput(
-            f"There are {len(settings.weights)} weights for {len(settings.models)} classifiers.",
-            hint="Give one weight for each, or none.",
-        )
-
-
 def optimise(problem: Problem, observer: Observer) -> Trace:
     """The loop. Returns the Θ that validation views liked best."""
     settings, texture = problem.job.settings, problem.texture
-    move = stepper(settings.stepper)
-    batches = _batches(problem)
+    move = mover(problem)
+    miner = _miner(problem)
+    batches = _batches(problem, miner)
     best = _Best(problem)
     trace = Trace(theta=texture.start.clone())
     theta = texture.start.clone()
@@ -169,12 +101,14 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
             trace.outcome = "cancelled"
             break
         began = time.perf_counter()
+        if miner is not None and step % mining.EVERY == 0:
+            miner.search(functools.partial(_losses, problem, theta))
         batch = next(batches)
         blender = _blender(problem, observer, batch, theta, step)
         report, slope = gradient(problem, theta, batch.transport, step, seen=blender)
         if blender is not None:
             trace.exchanges.append(exchange(problem, theta, batch.transport, report, slope))
-        theta = move.step(theta, slope, settings.alpha * _schedule(step, settings.steps))
+        theta = move.step(theta, slope, settings.alpha * schedule(step, settings.steps))
         theta = project(theta, texture.start, settings.epsilon, settings.norm)
         report = dataclasses.replace(report, theta=theta, seconds=time.perf_counter() - began)
         trace.steps = step + 1
@@ -192,7 +126,7 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
     return trace
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """Cosine decay of the step size to a tenth: large steps to get there, small ones to settle."""
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
 
@@ -217,17 +151,43 @@ def exchange(problem: Problem, theta: Tensor, batch: Transport, report: StepRepo
     )
 
 
-def _batches(problem: Problem) -> Iterator[Batch]:
-    """Prepared views for each step: the rig's own, kept, or new ones every time."""
+def mover(problem: Problem) -> Stepper:
+    """The stepper that the job asks for, at several scales if it asks for those too."""
+    settings, texture = problem.job.settings, problem.texture
+    if settings.octaves == 1:
+        return stepper(settings.stepper)
+    texels = texture.target[: len(texture.start)]
+    return Octaves(lambda: stepper(settings.stepper), texels, texture.shape[1], settings.octaves)
+
+
+def _miner(problem: Problem) -> Miner | None:
+    settings = problem.job.settings
+    return Miner(problem.job.scene.rig, settings) if settings.mined else None
+
+
+@torch.no_grad()
+def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
+    """The trained classifiers' mean loss in each of `views` ``[N]``, with the texture Θ."""
+    loss_of = objective(problem.job.settings.objective)
+    pool = problem.texture.pool(theta, problem.linear_original)
+    images = render(problem.renderer, pool, views, problem.size, problem.job.settings.samples)
+    losses = [loss_of(classifier.logits(images), problem.target) for classifier in problem.classifiers]
+    return torch.stack(losses).mean(dim=0)
+
+
+def _batches(problem: Problem, miner: Miner | None) -> Iterator[Batch]:
+    """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones."""
     settings, rig = problem.job.settings, problem.job.scene.rig
     if settings.sampling == "fixed":
         views = fixed_views(rig)
         chunks = [views[start : start + settings.views] for start in range(0, len(views), settings.views)]
         prepared = [_prepared(problem, chunk) for chunk in chunks]
         yield from itertools.cycle(prepared)  # without end
-    stream = random_views(rig, generators(settings.seed)[0], settings.backgrounds)
+    stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
+    mined = 0 if miner is None else max(1, round(settings.mined * settings.views))
     while True:
-        yield _prepared(problem, list(itertools.islice(stream, settings.views)))
+        fresh = itertools.islice(stream, settings.views - mined)
+        yield _prepared(problem, [*fresh, *(miner.take(mined) if miner is not None else ())])
 
 
 def _prepared(problem: Problem, views: Sequence[View]) -> Batch:
@@ -248,12 +208,13 @@ def gradient(
     images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
     began = time.perf_counter()
-    loss, certainty = _classifier_loss(problem, seen, objective(settings.objective))
+    shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
+    loss, certainty = classifier_loss(problem, shown)
     loss.backward()  # type: ignore[no-untyped-call]
     _wait(problem.device)
     classifier_seconds = time.perf_counter() - began
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
-    if problem.covered is not None:
+    if settings.smoothness and problem.covered is not None:
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
@@ -274,9 +235,15 @@ def gradient(
     return report, free.grad
 
 
-def _classifier_loss(problem: Problem, images: Tensor, loss_of: Objective) -> tuple[Tensor, Tensor]:
+def _step_rng(seed: int, step: int) -> np.random.Generator:
+    """What is random in one step besides its views: the same whenever that step is taken."""
+    return np.random.default_rng((seed, step))
+
+
+def classifier_loss(problem: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
     """Objective over classifiers and views, and the first classifier's confidence in each view."""
     settings = problem.job.settings
+    loss_of = objective(settings.objective)
     logits = [classifier.logits(images) for classifier in problem.classifiers]
     losses = torch.stack([loss_of(each, problem.target).mean() for each in logits])
     weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
@@ -294,7 +261,7 @@ class _Best:
     def __init__(self, problem: Problem) -> None:
         settings = problem.job.settings
         self._problem = problem
-        stream = random_views(problem.job.scene.rig, generators(settings.seed)[1], settings.backgrounds)
+        stream = random_views(problem.job.scene.rig, generators(settings.seed).validation, settings.backgrounds)
         self._views: Sequence[View] = list(itertools.islice(stream, VALIDATION_VIEWS))
         self._held = 0
         self.theta = problem.texture.start

@@ -18,8 +18,9 @@ from shared.errors import InvalidInput, OutputFailed
 from shared.scene import VertexTexture, View
 from shared.wire import load_message
 
-from .jobs import choose_device, run_job
-from .optimize import Problem, StepReport
+from .jobs import choose_device, job_steps, run_job
+from .optimize import StepReport
+from .problem import Problem
 
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
@@ -83,6 +84,11 @@ class _Bar:
         del problem, steps
         self._bar.update(self._task, description="evaluating")
 
+    def compared(self, problem: Problem, steps: int) -> None:
+        """See :class:`compute_server.jobs.JobObserver`."""
+        del problem
+        self._bar.update(self._task, completed=steps, description="leaving one classifier out")
+
 
 @contextmanager
 def _observer(job: m.Job) -> Iterator[_Bar]:
@@ -93,7 +99,7 @@ def _observer(job: m.Job) -> Iterator[_Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        yield _Bar(bar, job.settings.steps)
+        yield _Bar(bar, job_steps(job.settings))
 
 
 def _write(out: Path, files: dict[str, bytes]) -> None:

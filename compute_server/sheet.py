@@ -60,7 +60,7 @@ def comparison_sheet(
             strong = Image.fromarray((4 * difference).clip(0, 255).astype(np.uint8))
             corner = (left + FRAME, top + 2 * cell_height + FRAME)
             paper.paste(strong, corner)
-            text = f"difference × 4: mean {difference.mean() / 255:.3f}"
+            text = f"difference, four times: mean {difference.mean() / 255:.3f}"
             pen.text((left, corner[1] + height + FRAME + 2), text, INK, ImageFont.load_default(12))
     return png(np.asarray(paper))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -57,6 +58,34 @@ class Adam:
         self._optimizer.param_groups[0]["lr"] = alpha
         self._optimizer.step()
         return self._parameter.clone()
+
+
+class Octaves:
+    """Moves a texture at several scales at once: one stepper for its texels, one for blocks of 2 × 2 texels, of 4 × 4
+    and so on. A block moves as a whole, against the sum of its texels' gradients; each scale has an equal share of α.
+    """
+
+    def __init__(self, make: Callable[[], Stepper], texels: Tensor, width: int, count: int) -> None:
+        """`texels [K]` says where each row of Θ lies in a texture of this `width` (flat index), `count` how many
+        scales there are."""
+        row, column = torch.div(texels, width, rounding_mode="floor"), texels % width
+        self._blocks = [
+            torch.unique((row >> octave) * width + (column >> octave), return_inverse=True)[1]
+            for octave in range(count)
+        ]
+        self._steppers = [make() for _ in range(count)]
+        self._offsets: list[Tensor | None] = [None] * count
+
+    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
+        """See :class:`Stepper`."""
+        for octave, (block, mover) in enumerate(zip(self._blocks, self._steppers, strict=True)):
+            slope = gradient.new_zeros(int(block.max()) + 1, gradient.shape[1]).index_add_(0, block, gradient)
+            before = self._offsets[octave]
+            before = torch.zeros_like(slope) if before is None else before
+            after = mover.step(before, slope, alpha / len(self._steppers))
+            self._offsets[octave] = after
+            theta = theta + (after - before)[block]
+        return theta
 
 
 STEPPERS: dict[str, type[Stepper]] = {"sign": Sign, "momentum": MomentumSign, "adam": Adam}

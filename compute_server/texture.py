@@ -20,11 +20,10 @@ from .render.color import from_bytes, saturate, srgb_decode, to_bytes
 from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
 from .render.sampling import MipLayout, build_pool
+from .texel_surface import in_uv_space, tiles
 
 #: Up to this share of the texture's size, padding takes the nearest texel; farther away, one of the nearer ones.
 PADDING = 1 / 64
-#: UVs may repeat the texture this many times in all; more is taken for an error.
-MAX_TILES = 256
 
 
 @dataclass(frozen=True)
@@ -91,37 +90,46 @@ class TextureModel:
         return int(change[~free].max()) if (~free).any() else 0
 
 
-def texture_model(scene: Scene, rasterizer: Rasterizer, device: torch.device) -> TextureModel:
-    """The texture of `scene` as a function of its free texels or vertices.
+def free_weights(scene: Scene, rasterizer: Rasterizer) -> np.ndarray:
+    """How free each texel (or vertex) of the scene's texture is, ``[N] float32`` in [0, 1]; −1: nothing covers it.
 
-    Raises :class:`InvalidInput` when mask and texture leave nothing free.
+    Raises :class:`InvalidInput` when the mask leaves nothing free.
     """
     if isinstance(scene.texture, VertexTexture):
-        return _vertex_model(scene.texture, scene, device)
-    return _uv_model(scene.texture, scene, rasterizer, device)
-
-
-def _vertex_model(texture: VertexTexture, scene: Scene, device: torch.device) -> TextureModel:
-    weight = scene.mesh.mask
-    free = np.flatnonzero(weight > 0)
-    return _model(texture.colors, None, weight, free, free, np.arange(len(free)), float((weight > 0).mean()), device)
-
-
-def _uv_model(texture: UvTexture, scene: Scene, rasterizer: Rasterizer, device: torch.device) -> TextureModel:
-    height, width = texture.image.shape[:2]
-    geometry = from_mesh(scene.mesh)
-    weight = texel_weights(geometry, torch.tensor(scene.mesh.mask), rasterizer, height, width)
-    free = np.flatnonzero(weight > 0)
-    if len(free) == 0:
+        return scene.mesh.mask
+    height, width = scene.texture.image.shape[:2]
+    weight = texel_weights(from_mesh(scene.mesh), torch.tensor(scene.mesh.mask), rasterizer, height, width)
+    if not (weight > 0).any():
         raise InvalidInput(
             f"The mask of {scene.mesh.name!r} covers no texel of its {width} × {height} texture.",
             hint="Widen the mask, choose a larger --texture-size, or check the UV map.",
         )
-    target, follows = pad(weight.reshape(height, width), max(2, round(PADDING * max(height, width))))
+    return weight
+
+
+def texture_model(scene: Scene, weight: np.ndarray, device: torch.device) -> TextureModel:
+    """The texture of `scene` as a function of its free texels or vertices: those with a `weight` above 0 (see
+    :func:`free_weights`)."""
+    if isinstance(scene.texture, VertexTexture):
+        return _vertex_model(scene.texture, weight, device)
+    return _uv_model(scene.texture, weight, device)
+
+
+def _vertex_model(texture: VertexTexture, weight: np.ndarray, device: torch.device) -> TextureModel:
+    free = np.flatnonzero(weight > 0)
+    return _model(texture.colors, None, weight, free, free, np.arange(len(free)), float((weight > 0).mean()), device)
+
+
+def _uv_model(texture: UvTexture, weight: np.ndarray, device: torch.device) -> TextureModel:
+    height, width = texture.image.shape[:2]
+    free = np.flatnonzero(weight > 0)
+    radius = max(2, round(PADDING * max(height, width)))
+    covered = float((weight > 0).sum() / max(1, (weight >= 0).sum()))
+    # What lies far from a small free part keeps its colour as most of the surface does: a patch stays small.
+    target, follows = pad(weight.reshape(height, width), radius, everywhere=covered > 0.5)
     position = np.full(height * width, -1)
     position[free] = np.arange(len(free))
     padded = position[follows] >= 0
-    covered = float((weight > 0).sum() / max(1, (weight >= 0).sum()))
     return _model(
         texture.image,
         MipLayout.of(height, width),
@@ -163,18 +171,9 @@ def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, heig
     Row 0 is at the bottom. Where triangles overlap in UV space the least weight holds: what is to be kept is kept.
     """
     corner_mask = mask[geometry.triangles].reshape(-1, 1)
-    uv = geometry.uv.reshape(-1, 2)
     weights = np.full(height * width, np.inf, np.float32)
-    # Depth is the weight itself, so the rasterizer's nearest triangle is the one of least weight.
-    matrix = np.array([[2.0, 0, 0, -1], [0, -2.0, 0, 1], [0, 0, 1.0, 0], [0, 0, 0, 1]])
-    for tile in _tiles(uv):
-        flat = Geometry(
-            positions=torch.cat([uv - tile, corner_mask], dim=1),
-            triangles=torch.arange(len(uv)).reshape(-1, 3),
-            normals=geometry.normals,
-            uv=geometry.uv,
-        )
-        seen = rasterizer.rasterize(flat, matrix[None], height, width)
+    for tile in tiles(geometry.uv):
+        seen = in_uv_space(geometry, tile, corner_mask, rasterizer, height, width)
         corners = corner_mask.reshape(-1, 3)[seen.triangle.long()]
         first = seen.barycentric
         share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)
@@ -183,23 +182,11 @@ def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, heig
     return np.where(np.isinf(weights), np.float32(-1), weights)
 
 
-def _tiles(uv: Tensor) -> list[Tensor]:
-    """The integer offsets of all copies of the unit square that the UVs reach into."""
-    low, high = uv.amin(dim=0).floor(), torch.maximum(uv.amax(dim=0).ceil(), uv.amin(dim=0).floor() + 1)
-    columns, rows = (int(value) for value in high - low)
-    if columns * rows > MAX_TILES:
-        raise InvalidInput(
-            f"The UV map repeats the texture {columns} × {rows} times.",
-            hint="Scale the UVs into the unit square, or remove the map to get a new one.",
-        )
-    return [low + torch.tensor([column, row]) for row in range(rows) for column in range(columns)]
-
-
-def pad(weight: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+def pad(weight: np.ndarray, radius: int, *, everywhere: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The uncovered texels (weight < 0 in ``[H, W]``), and the covered texel that each follows; both flat indices.
 
     Within `radius` of an island that is one of the nearest (rings, which wrap as the texture repeats), beyond it one
-    that lies in the same block of texels, the smallest that has any.
+    that lies in the same block of texels, the smallest that has any (not unless `everywhere`).
     """
     height, width = weight.shape
     follows = np.where(weight >= 0, np.arange(height * width).reshape(height, width), -1)
@@ -209,7 +196,7 @@ def pad(weight: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
             neighbour = np.roll(follows, shift, axis)
             grown = np.where((grown < 0) & (neighbour >= 0), neighbour, grown)
         follows = grown
-    follows = _filled(follows).ravel()
+    follows = (_filled(follows) if everywhere else follows).ravel()
     target = np.flatnonzero((weight < 0).ravel() & (follows >= 0))
     return target, follows[target]
 

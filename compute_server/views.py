@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -43,10 +43,20 @@ Choice = TypeVar("Choice")
 Maker = Callable[[np.random.Generator], np.ndarray]
 
 
-def generators(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """Independent generators for training, validation and held-out views of one job."""
-    train, validation, held_out = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-    return train, validation, held_out
+class Generators(NamedTuple):
+    """Independent generators for the views of one job."""
+
+    train: np.random.Generator
+    validation: np.random.Generator
+    held_out: np.random.Generator
+    mining: np.random.Generator
+    sites: np.random.Generator
+    flat: np.random.Generator
+
+
+def generators(seed: int) -> Generators:
+    """New generators, each at its start."""
+    return Generators(*(np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)))
 
 
 def fixed_views(rig: Rig) -> tuple[View, ...]:
@@ -62,7 +72,7 @@ def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -
 
     Raises :class:`InvalidInput` when `backgrounds` asks for the rig's pictures and it has none.
     """
-    behind = _backgrounds(rig, backgrounds, rng)
+    behind = background_pictures(rig, backgrounds, rng)
     cameras, states = _turns(rig.cameras, rng), _turns(rig.lights, rng)
     while True:
         yield View(
@@ -178,7 +188,7 @@ def _vector(values: np.ndarray) -> Vector:
 # --- backgrounds ----------------------------------------------------------------------------------------------------
 
 
-def _backgrounds(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def background_pictures(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Backgrounds ``[H, W, 3] uint8`` of one kind without end."""
     if kind == "grey":
         return itertools.repeat(GREY)

@@ -24,9 +24,10 @@ from shared.scene import View
 from shared.wire import Envelope, pack, unpack
 
 from .classifiers import available, labels, loaded
-from .jobs import choose_device, run_job
+from .jobs import choose_device, job_steps, run_job
 from .objectives import confidence
-from .optimize import Problem, StepReport
+from .optimize import StepReport
+from .problem import Problem
 from .render.color import from_bytes, to_bytes
 from .sheet import comparison_sheet, contact_sheet
 
@@ -195,7 +196,7 @@ class _Reporter:
         # A running mean over about twenty steps: the first steps, which compile kernels, are soon forgotten.
         self._seconds += (report.seconds - self._seconds) / min(report.step, 20)
         self._loss, self._confidence = report.loss, tuple(report.confidence.tolist())
-        self._progress("optimising", report.step, self._seconds * (self._job.settings.steps - report.step))
+        self._progress("optimising", report.step, self._seconds * (job_steps(self._job.settings) - report.step))
         now = time.monotonic()
         if now - self._previewed >= self._job.settings.preview_every_s > 0:
             self._previewed = now
@@ -233,13 +234,18 @@ class _Reporter:
         self._worker.answer_pending()
         self._progress("evaluating", steps, 0.0)
 
+    def compared(self, problem: Problem, steps: int) -> None:
+        """See :class:`compute_server.jobs.JobObserver`."""
+        del problem
+        self._progress("comparing", steps, self._seconds * (job_steps(self._job.settings) - steps))
+
     def _progress(self, phase: str, step: int, eta_s: float) -> None:
         self._worker.send(
             m.Progress(
                 job_id=self._job.id,
                 phase=phase,  # type: ignore[arg-type]
                 step=step,
-                steps=self._job.settings.steps,
+                steps=job_steps(self._job.settings),
                 loss=self._loss,
                 confidence=self._confidence,
                 eta_s=eta_s,

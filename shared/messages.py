@@ -13,11 +13,13 @@ import msgspec
 
 from .arrays import Blob, Picture, Pictures
 from .errors import ErrorData
-from .scene import Scene, Texture, View
+from .scene import Scene, Texture, Vector, View
 from .targets import Target
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+Augmentation = Literal["resize", "crop", "blur", "noise", "jpeg", "fog", "brightness"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``light`` "open" is direct light that nothing hides; "traced" the same with shadows of the object and its
     surroundings; "baked" takes the scene's light maps, with all that Cycles knows of shadows and bounces.
+
+    For transfer to classifiers never trained on: ``augment`` names what half of a step's pictures go through on their
+    way to the classifiers (other scales and crops, blur, noise, JPEG, fog, brightness); with ``octaves`` above 1 the
+    texture moves at so many scales at once, each twice as coarse as the one before; ``smoothness`` weighs the total
+    variation of covered texels. ``mined`` is the share of a step's views that are taken from those found to be
+    recognised least so far.
+
+    With ``patch`` above 0 only a square patch of that share of the surface may change, inside the mask: at the site
+    that a search ranks best, or at a random one (``patch_site``). ``method`` "flat" makes the patch without the object,
+    over random moves, turns and sizes on backgrounds, with the same number of steps and pictures, and only then puts it
+    there: the baseline.
+
+    Of several ``models``, ``leave_one_out`` also trains without each in turn, and tells how the texture that was made
+    without it does with it.
 
     With ``blender_every`` above 0, in every so manieth step the classifiers see Blender's pictures (:class:`Draw`)
     instead of the server's, and gradients go the server's way (straight-through).
@@ -52,6 +68,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ensemble: Literal["mean", "worst"] = "mean"
     weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    augment: tuple[Augmentation, ...] = ()
+    octaves: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    mined: Fraction = 0.0
+    patch: Annotated[float, msgspec.Meta(ge=0.0, le=0.5)] = 0.0
+    patch_site: Literal["best", "random"] = "best"
+    method: Literal["rendered", "flat"] = "rendered"
+    leave_one_out: bool = True
     sampling: Literal["random", "fixed"] = "random"
     backgrounds: Literal["varied", "flat", "noise", "pictures", "grey"] = "varied"
     light: Literal["open", "traced", "baked"] = "open"
@@ -94,6 +117,7 @@ class BeforeAfter(msgspec.Struct, frozen=True):
 class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What one classifier says, on training views and on views never used in training.
 
+    ``left_out`` are the figures, on views never used in training, of the texture that was made without this classifier.
     ``check_before`` and ``check_confidence`` have the confidence in the server's own picture of each check view, before
     and after, in the order of ``Result.check_views``.
     """
@@ -102,6 +126,7 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     train: BeforeAfter
     held_out: BeforeAfter
     held_out_views: int
+    left_out: Stats | None = None
     check_before: tuple[float, ...] = ()
     check_confidence: tuple[float, ...] = ()
 
@@ -131,12 +156,50 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     cosine: float
 
 
+class PatchSite(msgspec.Struct, frozen=True, kw_only=True):
+    """A place for a square patch, as a sticker is put on: ``edge`` (metres) long, ``normal`` away from the surface,
+    ``up`` (a unit vector in the tangent plane) to its upper edge.
+
+    ``gain``: by how much a small change of size α is expected to lower the loss, for α = 1 (first order).
+    ``visibility``: the share of views that see it. ``flatness``: of its directions, 1 for a plane. ``area``: the share
+    of the square that is surface which may change. ``score`` is their product, and sites are ranked by it.
+    """
+
+    center: Vector
+    normal: Vector
+    up: Vector
+    edge: float
+    gain: float
+    visibility: float
+    flatness: float
+    area: float
+    score: float
+
+
+class Patch(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a texture that was free to change, to be cut out.
+
+    ``png`` is an RGBA file, opaque where texels were free to change (with the padding around them). Pasted at ``box``
+    (left, bottom, width, height in texels; row 0 at the bottom) into the original texture it gives the new one.
+    ``uv`` is the same rectangle in UV space (left, bottom, right, top). ``width`` and ``height`` are its size on the
+    surface and ``area`` is that of the free part (metres, m²; mean over the free texels).
+    """
+
+    png: Blob
+    box: tuple[int, int, int, int]
+    uv: tuple[float, float, float, float]
+    width: float
+    height: float
+    area: float
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
     ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
-    are the steps taken on Blender's pictures.
+    are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
+    it was, ``sites`` where one was searched for: the one taken first, then the others by rank.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -151,6 +214,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     pictures_before: Pictures
     pictures_after: Pictures
     exchanges: tuple[Exchange, ...] = ()
+    patch: Patch | None = None
+    sites: tuple[PatchSite, ...] = ()
     timing: Timing
     versions: dict[str, str]
     device: str
@@ -310,10 +375,13 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """How a running job stands. ``confidence`` has one number for each view of this step, first trained model."""
+    """How a running job stands. ``confidence`` has one number for each view of this step, first trained model.
+
+    ``steps`` are all that the job takes, those "comparing" textures that leave one classifier out included.
+    """
 
     job_id: str
-    phase: Literal["preparing", "optimising", "evaluating"]
+    phase: Literal["preparing", "optimising", "evaluating", "comparing"]
     step: int
     steps: int
     loss: float

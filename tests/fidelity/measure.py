@@ -15,7 +15,7 @@ from blender_addon import check, collect
 from blender_addon.collect import color
 from compute_server.classifiers import loaded
 from compute_server.evaluate import judge
-from compute_server.optimize import Problem, make_problem
+from compute_server.problem import Problem, make_problem
 from compute_server.render.color import to_bytes
 from compute_server.render.geometry import clip_from_world
 from shared import messages

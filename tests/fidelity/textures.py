@@ -14,7 +14,8 @@ from torch import Tensor
 
 from blender_addon import collect, samples
 from compute_server.jobs import run_job
-from compute_server.optimize import Problem, StepReport
+from compute_server.optimize import StepReport
+from compute_server.problem import Problem
 from shared import messages
 from shared.scene import UvTexture, View
 

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from compute_server.bench_scene import bench_scene
-from compute_server.optimize import Problem, StepReport
+from compute_server.optimize import StepReport
+from compute_server.problem import Problem
 from shared import messages as m
 from shared.scene import Scene, View
 
@@ -31,6 +32,7 @@ class Recorder:
     def __init__(self, cancel_after: int | None = None) -> None:
         self.reports: list[StepReport] = []
         self.evaluations = 0
+        self.compared_steps = 0
         self._cancel_after = cancel_after
 
     def stepped(self, problem: Problem, report: StepReport) -> None:
@@ -48,3 +50,7 @@ class Recorder:
     def evaluating(self, problem: Problem, steps: int) -> None:
         del problem, steps
         self.evaluations += 1
+
+    def compared(self, problem: Problem, steps: int) -> None:
+        del problem
+        self.compared_steps = steps

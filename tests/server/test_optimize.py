@@ -15,7 +15,8 @@ from helpers.jobs import Recorder, small_job
 from compute_server.bench_scene import bench_scene
 from compute_server.evaluate import judge
 from compute_server.objectives import cross_entropy
-from compute_server.optimize import HOLD, VALIDATE_EVERY, Problem, Trace, gradient, make_problem, optimise
+from compute_server.optimize import HOLD, VALIDATE_EVERY, Trace, gradient, optimise
+from compute_server.problem import Problem, make_problem
 from compute_server.views import fixed_views
 from shared import messages as m
 from shared.errors import InvalidInput, UnknownModel, UnknownTarget

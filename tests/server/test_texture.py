@@ -12,7 +12,7 @@ from compute_server.render.color import srgb_decode
 from compute_server.render.geometry import from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.raster_numpy import NumpyRasterizer
-from compute_server.texture import TextureModel, pad, texel_weights, texture_model
+from compute_server.texture import TextureModel, free_weights, pad, texel_weights, texture_model
 from shared.errors import InvalidInput
 from shared.scene import Mesh, Scene, UvTexture, VertexTexture
 
@@ -55,7 +55,8 @@ def noise(size: int) -> UvTexture:
 
 
 def model(mesh: Mesh, texture: UvTexture | VertexTexture) -> TextureModel:
-    return texture_model(scene(mesh, texture), NumbaRasterizer(), CPU)
+    job_scene = scene(mesh, texture)
+    return texture_model(job_scene, free_weights(job_scene, NumbaRasterizer()), CPU)
 
 
 LOWER_LEFT = [(0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5)]

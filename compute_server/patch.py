@@ -1,0 +1,51 @@
+"""``getPatch`` of the paper's Algorithm 1: what was free of a texture, cut out of it, with its place and its size."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from shared.messages import Patch
+
+from .texel_surface import TexelSurface
+from .texture import TextureModel
+
+
+def get_patch(model: TextureModel, texture: Tensor, surface: TexelSurface) -> Patch:
+    """The free part of an 8-bit `texture` ``[N, 3]`` of a UV texture `model`; `surface` is that of all its texels."""
+    height, width = model.shape[:2]
+    opaque = torch.zeros(height * width, dtype=torch.uint8)
+    opaque[model.target.cpu()] = 255
+    rows, columns = (torch.nonzero(opaque.reshape(height, width).amax(dim=side)).reshape(-1) for side in (1, 0))
+    bottom, left = int(rows[0]), int(columns[0])
+    tall, wide = int(rows[-1]) + 1 - bottom, int(columns[-1]) + 1 - left
+    rgba = torch.cat([texture.cpu(), opaque[:, None]], dim=1).reshape(height, width, 4)
+    rgba = rgba[bottom : bottom + tall, left : left + wide]
+    free = _free(model, surface)
+    span = free.span.median(dim=0).values if len(free.texel) else torch.zeros(2)
+    return Patch(
+        png=_png(rgba.numpy()[::-1]),
+        box=(left, bottom, wide, tall),
+        uv=(left / width, bottom / height, (left + wide) / width, (bottom + tall) / height),
+        width=wide * float(span[0]),
+        height=tall * float(span[1]),
+        area=float(free.area.sum()),
+    )
+
+
+def _free(model: TextureModel, surface: TexelSurface) -> TexelSurface:
+    """The places of the free texels, without padding."""
+    free = torch.zeros(len(model.original), dtype=torch.bool)
+    free[model.target[: len(model.start)].cpu()] = True
+    return surface.only(free[surface.texel])
+
+
+def _png(picture: np.ndarray) -> np.ndarray:
+    """An RGBA picture, row 0 at the top, as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG")
+    return np.frombuffer(buffer.getvalue(), np.uint8)

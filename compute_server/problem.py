@@ -1,0 +1,139 @@
+"""A job made ready for the loop: what is checked, loaded and prepared once. Knows no step and no socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared import messages as m
+from shared import targets
+from shared.errors import InvalidInput
+from shared.scene import Scene, Texture, VertexTexture, check_scene
+from shared.targets import Target
+
+from .classifiers import Classifier, labels, loaded
+from .objectives import objective
+from .render import rasterizer
+from .render.geometry import clip_from_world, from_mesh
+from .render.lighting import lighting
+from .render.renderer import Renderer
+from .render.view_transform import encoder
+from .texel_surface import TexelSurface, texel_surface, vertex_surface
+from .texture import TextureModel, free_weights, texture_model
+
+#: Edge of the pictures in which is looked whether a mask or a site can be seen.
+SIGHT = 128
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A job made ready: everything that stays fixed while Θ moves.
+
+    ``weight`` says how free each texel is (see `texture.free_weights`), ``surface`` where it lies; ``covered [H, W]``
+    which texels of a UV texture move. ``sites`` are those searched for a patch, the one taken first.
+    """
+
+    job: m.Job
+    target: Target
+    texture: TextureModel
+    renderer: Renderer
+    classifiers: tuple[Classifier, ...]
+    device: torch.device
+    linear_original: Tensor
+    covered: Tensor | None
+    weight: np.ndarray
+    surface: TexelSurface
+    sites: tuple[m.PatchSite, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The side of training pictures: the largest that a classifier wants; others see them resized."""
+        return max(classifier.spec.size for classifier in self.classifiers)
+
+
+def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto") -> Problem:
+    """Check the job and load what it needs. Raises the errors of :mod:`shared.errors` for what is wrong with it."""
+    check_scene(job.scene)
+    settings = job.settings
+    target = targets.resolve(settings.target, labels())
+    objective(settings.objective)
+    _check_settings(settings, job.scene.texture)
+    raster, flat_raster = rasterizer.choose(rasterizer_name, device), rasterizer.choose("numba", torch.device("cpu"))
+    weight = free_weights(job.scene, flat_raster)
+    texture = texture_model(job.scene, weight, device)
+    geometry = from_mesh(job.scene.mesh, device)
+    problem = Problem(
+        job=job,
+        target=target,
+        texture=texture,
+        renderer=Renderer(
+            geometry=geometry,
+            rasterizer=raster,
+            layout=texture.layout,
+            lighting=lighting(job.scene, geometry, settings.light, flat_raster),
+            encode=encoder(job.scene.view_transform, device),
+        ),
+        classifiers=tuple(loaded(name, device) for name in settings.models),
+        device=device,
+        linear_original=texture.linear(),
+        covered=covered_texels(texture),
+        weight=weight,
+        surface=_surface(job.scene, flat_raster),
+    )
+    _check_seen(problem)
+    return problem
+
+
+def covered_texels(texture: TextureModel) -> Tensor | None:
+    """Which texels ``[H, W]`` are free to change; None for vertex colours."""
+    if texture.layout is None:
+        return None
+    covered = torch.zeros(len(texture.original), dtype=torch.bool, device=texture.original.device)
+    covered[texture.target] = True
+    return covered.reshape(texture.shape[:2])
+
+
+def _surface(scene: Scene, flat_raster: rasterizer.Rasterizer) -> TexelSurface:
+    geometry = from_mesh(scene.mesh)
+    if isinstance(scene.texture, VertexTexture):
+        return vertex_surface(geometry)
+    return texel_surface(geometry, flat_raster, *scene.texture.image.shape[:2])
+
+
+def _check_seen(problem: Problem) -> None:
+    """A mask that leaves part of the surface as it is must be in sight of a camera."""
+    mesh, cameras = problem.job.scene.mesh, problem.job.scene.rig.cameras
+    if (mesh.mask > 0).all():
+        return
+    visible = problem.renderer.rasterizer.rasterize(problem.renderer.geometry, clip_from_world(cameras), SIGHT, SIGHT)
+    if not (mesh.mask[mesh.triangles[visible.triangle.cpu().numpy()]] > 0).any():
+        raise InvalidInput(
+            f"No camera of the rig sees the mask of {mesh.name!r}.",
+            hint="Move the cameras, or paint the mask where they look.",
+        )
+
+
+def _check_settings(settings: m.Settings, texture: Texture) -> None:
+    """What the types cannot say: settings that contradict one another."""
+    both = sorted(set(settings.models) & set(settings.held_out_models))
+    if both:
+        raise InvalidInput(
+            f"{both[0]!r} is to be trained on and held out at once.", hint="Leave it out of one of the two."
+        )
+    if settings.octaves > 1 and isinstance(texture, VertexTexture):
+        raise InvalidInput("Vertex colours have one scale only.", hint="Choose a UV texture, or one octave.")
+    if settings.method == "flat" and not settings.patch:
+        raise InvalidInput("Only a patch can be made flat.", hint="Give the patch a size, such as --patch 0.05.")
+    if settings.mined and settings.sampling == "fixed":
+        raise InvalidInput(
+            "Fixed views and mined ones exclude each other: mining looks for new views.",
+            hint="Choose random views, or mine none.",
+        )
+    if settings.weights and len(settings.weights) != len(settings.models):
+        raise InvalidInput(
+            f"There are {len(settings.weights)} weights for {len(settings.models)} classifiers.",
+            hint="Give one weight for each, or none.",
+        )
