@@ -18,12 +18,15 @@ from .optimize import gradient
 from .problem import SIGHT, Problem, covered_texels
 from .render import gbuffer
 from .render.geometry import clip_from_world, eye_points
-from .sites import candidates, covers, edge_length, ranked
+from .sites import candidates, covers, ranked
+from .texel_surface import triangle_areas
 from .texture import texture_model
 from .views import generators, random_views
 
 #: Sites are judged in so many views, so many at a time.
 VIEWS, CHUNK = 24, 8
+#: Edge of the pictures in which is looked which triangles can be seen.
+AREA_SIGHT = 256
 
 
 def placed(problem: Problem) -> Problem:
@@ -47,16 +50,23 @@ def find_sites(problem: Problem) -> list[PatchSite]:
     """
     settings, surface = problem.job.settings, problem.surface
     free = torch.from_numpy(problem.weight)[surface.texel]
-    edge = edge_length(surface, settings.patch)
+    edge = (settings.patch * _seen_area(problem)) ** 0.5
     rng = generators(settings.seed).sites
     found = candidates(surface, free, edge, rng) if bool((free > 0).any()) else []
     if not found:
         raise InvalidInput(
-            f"There is no place on {problem.job.scene.mesh.name!r} for a patch of {settings.patch:.1%} of its surface.",
-            hint="Make it smaller, widen the mask, or give the object a UV map that no two places share.",
+            f"There is no place on {problem.job.scene.mesh.name!r} for a patch of {settings.patch:.1%} of what can be seen.",
+            hint="Make it smaller, widen the mask, or take a UV map that no two places share (--uv new).",
         )
     views = list(itertools.islice(random_views(problem.job.scene.rig, rng, settings.backgrounds), VIEWS))
     return ranked(found, surface, _slope(problem, views)[surface.texel], [_shown(problem, view) for view in views])
+
+
+def _seen_area(problem: Problem) -> float:
+    """How much of the surface the rig's cameras see, in m². What is inside, or doubled, is no place for a patch."""
+    renderer, cameras = problem.renderer, problem.job.scene.rig.cameras
+    visible = renderer.rasterizer.rasterize(renderer.geometry, clip_from_world(cameras), AREA_SIGHT, AREA_SIGHT)
+    return float(triangle_areas(renderer.geometry)[torch.unique(visible.triangle.long())].sum())
 
 
 def _slope(problem: Problem, views: Sequence[View]) -> Tensor:

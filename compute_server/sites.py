@@ -27,11 +27,6 @@ CANDIDATES, POINTS = 48, 4096
 LEAST_AREA = 0.3
 
 
-def edge_length(surface: TexelSurface, share: float) -> float:
-    """The edge of a square that is a `share` of the whole surface, in metres."""
-    return float((share * surface.area.sum()) ** 0.5)
-
-
 def covers(site: PatchSite, position: Tensor, normal: Tensor | None = None) -> Tensor:
     """Which of the points ``[P, 3]`` (with these unit normals, if given) a patch at `site` covers, [P] bool."""
     x, y, depth = _coordinates(site, position)

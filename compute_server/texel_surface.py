@@ -39,7 +39,7 @@ class TexelSurface:
 
 def vertex_surface(geometry: Geometry) -> TexelSurface:
     """The vertices, each with a third of the area of the triangles around it."""
-    area, corners, count = _areas(geometry), geometry.triangles.reshape(-1), len(geometry.positions)
+    area, corners, count = triangle_areas(geometry), geometry.triangles.reshape(-1), len(geometry.positions)
     share = torch.zeros(count).index_add_(0, corners, area.repeat_interleave(3) / 3)
     weighted = (geometry.flat_normals * area[:, None]).repeat_interleave(3, 0)
     around = torch.zeros(count, 3).index_add_(0, corners, weighted)
@@ -106,7 +106,7 @@ def tiles(uv: Tensor) -> list[Tensor]:
     return [low + torch.tensor([column, row]) for row in range(rows) for column in range(columns)]
 
 
-def _areas(geometry: Geometry) -> Tensor:
+def triangle_areas(geometry: Geometry) -> Tensor:
     """The areas of the triangles ``[T]``, m²."""
     a, b, c = geometry.positions[geometry.triangles].unbind(dim=1)
     return torch.linalg.cross(b - a, c - a).norm(dim=1) / 2
@@ -123,4 +123,6 @@ def _tangents(geometry: Geometry) -> Tensor:
         [uv_edges[:, 1, 1], -uv_edges[:, 0, 1], -uv_edges[:, 1, 0], uv_edges[:, 0, 0]], dim=1
     ).reshape(-1, 2, 2)
     degenerate = (determinant.abs() < 1e-12)[:, None, None]
-    return torch.where(degenerate, 0.0, inverse @ edges / safe[:, None, None])
+    tangents: Tensor = torch.matmul(inverse, edges) / safe[:, None, None]
+    tangents[degenerate.reshape(-1)] = 0.0
+    return tangents

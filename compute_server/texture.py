@@ -173,7 +173,8 @@ def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, heig
     corner_mask = mask[geometry.triangles].reshape(-1, 1)
     weights = np.full(height * width, np.inf, np.float32)
     for tile in tiles(geometry.uv):
-        seen = in_uv_space(geometry, tile, corner_mask, rasterizer, height, width)
+        # Halved, so that nothing lies on the far plane.
+        seen = in_uv_space(geometry, tile, corner_mask / 2, rasterizer, height, width)
         corners = corner_mask.reshape(-1, 3)[seen.triangle.long()]
         first = seen.barycentric
         share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)

@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     variation of covered texels. ``mined`` is the share of a step's views that are taken from those found to be
     recognised least so far.
 
-    With ``patch`` above 0 only a square patch of that share of the surface may change, inside the mask: at the site
+    With ``patch`` above 0 only a square patch of that share of the surface that the rig's cameras see may change,
+    inside the mask: at the site
     that a search ranks best, or at a random one (``patch_site``). ``method`` "flat" makes the patch without the object,
     over random moves, turns and sizes on backgrounds, with the same number of steps and pictures, and only then puts it
     there: the baseline.
