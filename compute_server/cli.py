@@ -1,4 +1,4 @@
-"""The command ``assistive-server``: serve, models, doctor, bench, run. Imports torch only where a command computes.
+"""The command ``assistive-server``. Imports torch only where a command computes.
 
 Exit codes are those of :mod:`shared.errors`: 0 done, 2 wrong input, 3 address or server, 4 job failed, 5 output,
 130 interrupted.
@@ -73,6 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's --save-job")
     run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture and result.json")
     _device_arguments(run)
+
+    image = _command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
+    image.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="files, or folders of them")
+    image.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the new pictures go, as PNG")
+    image.add_argument("--target", default="", help="label, index or set (default: what each is taken for already)")
+    image.add_argument("--models", type=_names, metavar="A,B", help="classifiers to train on")
+    image.add_argument("--held-out-models", type=_names, metavar="C,D", help="classifiers to only measure with")
+    image.add_argument("--ensemble", choices=("mean", "worst"))
+    image.add_argument("--epsilon", type=float, help="greatest change, of the range 0 to 1 (default 4/255)")
+    image.add_argument("--norm", choices=("linf", "l2"), help="what --epsilon measures: any channel, or all together")
+    image.add_argument("--alpha", type=float, help="step size, in the same unit (default 1/255)")
+    image.add_argument("--steps", type=int, help="(default 40)")
+    image.add_argument("--stepper", choices=("sign", "momentum", "adam"))
+    image.add_argument("--objective", choices=("cross_entropy", "margin"))
+    image.add_argument("--augment", type=_names, metavar="A,B", help="resize, crop, blur, noise, jpeg, fog, brightness")
+    image.add_argument("--seed", type=int)
+    image.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
 
 
@@ -161,6 +178,22 @@ def _run(given: argparse.Namespace) -> int:
     from .runfile import run_file
 
     return run_file(given.jobfile, given.out, given.device, given.rasterizer)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _image(given: argparse.Namespace) -> int:
+    from shared.presets import image_settings
+
+    names = ["models", "held_out_models", "ensemble", "epsilon", "norm", "alpha", "steps", "stepper", "objective"]
+    names += ["augment", "seed"]
+    settings = image_settings(given.target, **{name: getattr(given, name) for name in names})
+
+    from .imagefile import assist_files
+
+    return assist_files(given.pictures, given.out, settings, given.device)
 
 
 if __name__ == "__main__":

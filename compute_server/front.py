@@ -61,6 +61,10 @@ def worker_environment() -> dict[str, str]:
     return {**keep, **os.environ}
 
 
+#: Requests that need torch: the worker answers them, between two steps of its job.
+FOR_THE_WORKER = (m.ListModels, m.ListTargets, m.Classify, m.Assist, m.DrawSheet, m.DrawComparison)
+
+
 class Front:
     """The server's face. ``address`` is what it is bound to, with the real port."""
 
@@ -155,7 +159,7 @@ class Front:
             return self._cancel(message.job_id)
         if isinstance(message, m.Drawn):
             return self._drawn(message)
-        if isinstance(message, m.ListModels | m.ListTargets | m.Classify | m.DrawSheet | m.DrawComparison):
+        if isinstance(message, FOR_THE_WORKER):
             self._ask_worker(client, number, message)
             return None
         raise errors.InvalidInput(f"{type(message).__name__} is not a request.")

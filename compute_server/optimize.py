@@ -25,9 +25,10 @@ from shared.scene import View
 
 from . import mining
 from .augment import augmented
+from .ensemble import ensemble_loss
 from .evaluate import evaluate, render
 from .mining import Miner
-from .objectives import combined, confidence, objective, total_variation
+from .objectives import objective, total_variation
 from .problem import Problem
 from .render.sampling import Transport
 from .steppers import Octaves, Stepper, project, stepper
@@ -242,12 +243,7 @@ def _step_rng(seed: int, step: int) -> np.random.Generator:
 
 def classifier_loss(problem: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
     """Objective over classifiers and views, and the first classifier's confidence in each view."""
-    settings = problem.job.settings
-    loss_of = objective(settings.objective)
-    logits = [classifier.logits(images) for classifier in problem.classifiers]
-    losses = torch.stack([loss_of(each, problem.target).mean() for each in logits])
-    weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
-    return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), problem.target)
+    return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings)
 
 
 def _wait(device: torch.device) -> None:

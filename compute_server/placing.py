@@ -54,8 +54,9 @@ def find_sites(problem: Problem) -> list[PatchSite]:
     rng = generators(settings.seed).sites
     found = candidates(surface, free, edge, rng) if bool((free > 0).any()) else []
     if not found:
+        name = problem.job.scene.mesh.name
         raise InvalidInput(
-            f"There is no place on {problem.job.scene.mesh.name!r} for a patch of {settings.patch:.1%} of what can be seen.",
+            f"There is no place on {name!r} for a patch of {settings.patch:.1%} of what can be seen of it.",
             hint="Make it smaller, widen the mask, or take a UV map that no two places share (--uv new).",
         )
     views = list(itertools.islice(random_views(problem.job.scene.rig, rng, settings.backgrounds), VIEWS))

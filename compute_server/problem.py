@@ -15,6 +15,7 @@ from shared.scene import Scene, Texture, VertexTexture, check_scene
 from shared.targets import Target
 
 from .classifiers import Classifier, labels, loaded
+from .ensemble import check_models
 from .objectives import objective
 from .render import rasterizer
 from .render.geometry import clip_from_world, from_mesh
@@ -118,11 +119,7 @@ def _check_seen(problem: Problem) -> None:
 
 def _check_settings(settings: m.Settings, texture: Texture) -> None:
     """What the types cannot say: settings that contradict one another."""
-    both = sorted(set(settings.models) & set(settings.held_out_models))
-    if both:
-        raise InvalidInput(
-            f"{both[0]!r} is to be trained on and held out at once.", hint="Leave it out of one of the two."
-        )
+    check_models(settings)
     if settings.octaves > 1 and isinstance(texture, VertexTexture):
         raise InvalidInput("Vertex colours have one scale only.", hint="Choose a UV texture, or one octave.")
     if settings.method == "flat" and not settings.patch:
@@ -131,9 +128,4 @@ def _check_settings(settings: m.Settings, texture: Texture) -> None:
         raise InvalidInput(
             "Fixed views and mined ones exclude each other: mining looks for new views.",
             hint="Choose random views, or mine none.",
-        )
-    if settings.weights and len(settings.weights) != len(settings.models):
-        raise InvalidInput(
-            f"There are {len(settings.weights)} weights for {len(settings.models)} classifiers.",
-            hint="Give one weight for each, or none.",
         )

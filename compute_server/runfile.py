@@ -33,7 +33,7 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
             f"The job in {jobfile} asks for Blender's pictures, and there is no Blender here.",
             hint="Repeat it with the add-on's command, or leave out --blender-every.",
         )
-    _make(out)
+    make_folder(out)
     with _observer(message.job) as observer:
         result = run_job(message.job, choose_device(device), observer, rasterizer=rasterizer)
     summary = {
@@ -52,7 +52,7 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
         files["texture.png"] = result.texture_png.tobytes()
     if isinstance(result.texture, VertexTexture):
         files["colors.npy"] = _colors(result.texture)
-    _write(out, files)
+    write_files(out, files)
     _print(result, out)
     return 0
 
@@ -102,7 +102,7 @@ def _observer(job: m.Job) -> Iterator[_Bar]:
         yield _Bar(bar, job_steps(job.settings))
 
 
-def _write(out: Path, files: dict[str, bytes]) -> None:
+def write_files(out: Path, files: dict[str, bytes]) -> None:
     """Each file whole or not at all."""
     for name, data in files.items():
         part = out / f".partial-{name}"
@@ -114,7 +114,7 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             raise _failed(out, error) from error
 
 
-def _make(out: Path) -> None:
+def make_folder(out: Path) -> None:
     """The folder `out`, before minutes of work are spent on what could not be written there."""
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,8 @@ def tiles(uv: Tensor) -> list[Tensor]:
 def triangle_areas(geometry: Geometry) -> Tensor:
     """The areas of the triangles ``[T]``, m²."""
     a, b, c = geometry.positions[geometry.triangles].unbind(dim=1)
-    return torch.linalg.cross(b - a, c - a).norm(dim=1) / 2
+    doubled: Tensor = torch.linalg.cross(b - a, c - a).norm(dim=1)
+    return doubled / 2
 
 
 def _tangents(geometry: Geometry) -> Tensor:

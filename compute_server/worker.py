@@ -24,8 +24,9 @@ from shared.scene import View
 from shared.wire import Envelope, pack, unpack
 
 from .classifiers import available, labels, loaded
+from .ensemble import verdicts
+from .images import assist
 from .jobs import choose_device, job_steps, run_job
-from .objectives import confidence
 from .optimize import StepReport
 from .problem import Problem
 from .render.color import from_bytes, to_bytes
@@ -98,6 +99,8 @@ class Worker:
                 return m.Targets(labels())
             if isinstance(message, m.Classify):
                 return m.Classified(self._classify(message.pictures, message.model, message.target, message.top))
+            if isinstance(message, m.Assist):
+                return assist(message.picture, message.settings, self.device)
             if isinstance(message, m.DrawSheet):
                 return self._draw_sheet(message)
             if isinstance(message, m.DrawComparison):
@@ -109,22 +112,10 @@ class Worker:
             return m.Refused(_unexpected(error))
         return m.Refused(errors.InvalidInput(f"A worker does not answer {type(message).__name__}.").to_data())
 
-    @torch.no_grad()
     def _classify(self, pictures: np.ndarray, model: str, target: str, top: int) -> tuple[m.Verdict, ...]:
         names = labels()
-        goal = targets.resolve(target, names)
-        classifier = loaded(model, self.device)
-        verdicts: list[m.Verdict] = []
-        for start in range(0, len(pictures), 16):
-            images = from_bytes(torch.tensor(pictures[start : start + 16], device=self.device))
-            logits = classifier.logits(images)
-            best = logits.softmax(dim=1).topk(min(top, len(names)), dim=1)
-            for sure, values, indices in zip(
-                confidence(logits, goal).tolist(), best.values.tolist(), best.indices.tolist(), strict=True
-            ):
-                found = tuple(m.Prediction(i, names[i], v) for i, v in zip(indices, values, strict=True))
-                verdicts.append(m.Verdict(confidence=sure, right=indices[0] in goal.indices, top=found))
-        return tuple(verdicts)
+        images = from_bytes(torch.tensor(pictures, device=self.device))
+        return verdicts(loaded(model, self.device), images, targets.resolve(target, names), names, top)
 
     def _draw_sheet(self, message: m.DrawSheet) -> m.Sheet:
         verdicts = (

@@ -87,6 +87,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
+class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a picture is made an assistive one. As :class:`Settings` where names are the same.
+
+    ``target`` "" is the label that the first classifier gives the picture as it is. ``epsilon`` bounds the change of
+    any channel ("linf") or of all together ("l2"), also after rounding to 8 bits.
+    """
+
+    target: str = ""
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
+    held_out_models: tuple[str, ...] = ()
+    weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
+    ensemble: Literal["mean", "worst"] = "mean"
+    steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 40
+    alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1 / 255
+    epsilon: Annotated[float, msgspec.Meta(gt=0.0)] = 4 / 255
+    norm: Literal["linf", "l2"] = "linf"
+    stepper: Literal["sign", "momentum", "adam"] = "sign"
+    objective: Literal["cross_entropy", "margin"] = "cross_entropy"
+    augment: tuple[Augmentation, ...] = ()
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job is a value: the same job gives the same texture.
 
@@ -274,6 +296,13 @@ class Classify(msgspec.Struct, frozen=True, tag=True):
     top: Positive = 5
 
 
+class Assist(msgspec.Struct, frozen=True, tag=True):
+    """Make this picture an assistive one. Answered by `Assisted`."""
+
+    picture: Picture
+    settings: ImageSettings
+
+
 class DrawSheet(msgspec.Struct, frozen=True, tag=True):
     """A contact sheet of pictures before and after, labelled by a classifier. Answered by `Sheet`."""
 
@@ -295,7 +324,9 @@ class DrawComparison(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     target: str
 
 
-Request = Hello | ListModels | ListTargets | Submit | Watch | Cancel | Drawn | Classify | DrawSheet | DrawComparison
+Request = (
+    Hello | ListModels | ListTargets | Submit | Watch | Cancel | Drawn | Classify | Assist | DrawSheet | DrawComparison
+)
 
 
 # --- replies and events ---------------------------------------------------------------------------------------------
@@ -363,6 +394,28 @@ class Classified(msgspec.Struct, frozen=True, tag=True):
     verdicts: tuple[Verdict, ...]
 
 
+class ImageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one classifier says of a picture before and after."""
+
+    trained: bool
+    before: Verdict
+    after: Verdict
+
+
+class Assisted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A picture that is recognised better, or the very same one where none was found (``improved`` False).
+
+    ``max_change`` is in levels of 255, ``l2`` of all channels together, of the range 0 to 1.
+    """
+
+    picture: Picture
+    target: Target
+    models: dict[str, ImageFigures]
+    improved: bool
+    max_change: int
+    l2: float
+
+
 class Sheet(msgspec.Struct, frozen=True, tag=True):
     """A contact sheet as a PNG file."""
 
@@ -418,6 +471,6 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     error: ErrorData | None = None
 
 
-Reply = Welcome | Models | Targets | Accepted | Classified | Sheet | Refused
+Reply = Welcome | Models | Targets | Accepted | Classified | Assisted | Sheet | Refused
 Event = Progress | Preview | Draw | Ended
 Message = Request | Reply | Event

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from .errors import InvalidInput
-from .messages import Settings
+from .messages import ImageSettings, Settings
+
+Kind = TypeVar("Kind", ImageSettings, Settings)
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "draft": {"steps": 120, "views": 6, "samples": 1, "held_out_views": 32},
@@ -24,8 +26,19 @@ def settings(target: str, preset: str = "standard", **overrides: Any) -> Setting
     """
     if preset not in PRESETS:
         raise InvalidInput(f"No preset is called {preset!r}.", hint=f"There are {', '.join(PRESETS)}.")
+    return _checked(Settings, {"target": target, **PRESETS[preset]}, overrides)
+
+
+def image_settings(target: str = "", **overrides: Any) -> ImageSettings:
+    """Settings for a picture; `overrides` that are None leave the default. Raises as :func:`settings` does."""
+    return _checked(ImageSettings, {"target": target}, overrides)
+
+
+def _checked(kind: type[Kind], base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Kind:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return msgspec.convert({"target": target, **PRESETS[preset], **given}, Settings)
+        return msgspec.convert({**base, **given}, kind)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"A setting is out of bounds: {error}.") from error
+        name = str(error).rpartition("$.")[2].rstrip("`").partition("[")[0]
+        said = f" (it is {given[name]!r})" if name in given else ""
+        raise InvalidInput(f"A setting is out of bounds: {error}{said}.") from error

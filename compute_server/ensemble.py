@@ -1,0 +1,60 @@
+"""Several classifiers as one: what each says of the same pictures, made one loss and one set of verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from shared import messages as m
+from shared.errors import InvalidInput
+from shared.targets import Target
+
+from .classifiers import Classifier
+from .objectives import combined, confidence, objective
+
+#: Pictures are classified this many at a time, which bounds memory.
+CHUNK = 16
+
+
+def check_models(settings: m.Settings | m.ImageSettings) -> None:
+    """Raise :class:`InvalidInput` for a classifier both trained on and held out, and for weights that fit none."""
+    both = sorted(set(settings.models) & set(settings.held_out_models))
+    if both:
+        raise InvalidInput(
+            f"{both[0]!r} is to be trained on and held out at once.", hint="Leave it out of one of the two."
+        )
+    if settings.weights and len(settings.weights) != len(settings.models):
+        raise InvalidInput(
+            f"There are {len(settings.weights)} weights for {len(settings.models)} classifiers.",
+            hint="Give one weight for each, or none.",
+        )
+
+
+def ensemble_loss(
+    classifiers: Sequence[Classifier], images: Tensor, target: Target, settings: m.Settings | m.ImageSettings
+) -> tuple[Tensor, Tensor]:
+    """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``."""
+    loss_of = objective(settings.objective)
+    logits = [classifier.logits(images) for classifier in classifiers]
+    losses = torch.stack([loss_of(each, target).mean() for each in logits])
+    weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
+    return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)
+
+
+@torch.no_grad()
+def verdicts(
+    classifier: Classifier, images: Tensor, target: Target, names: Sequence[str], top: int
+) -> tuple[m.Verdict, ...]:
+    """What `classifier` says of each of the pictures ``[N, H, W, 3]``, with its `top` classes by `names`."""
+    said: list[m.Verdict] = []
+    for chunk in torch.split(images, CHUNK):
+        logits = classifier.logits(chunk)
+        best = logits.softmax(dim=1).topk(min(top, len(names)), dim=1)
+        for sure, values, indices in zip(
+            confidence(logits, target).tolist(), best.values.tolist(), best.indices.tolist(), strict=True
+        ):
+            found = tuple(m.Prediction(i, names[i], v) for i, v in zip(indices, values, strict=True))
+            said.append(m.Verdict(confidence=sure, right=indices[0] in target.indices, top=found))
+    return tuple(said)
