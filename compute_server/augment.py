@@ -2,18 +2,20 @@
 files do to them. No renderer and no classifier here.
 
 Each augmentation changes pictures ``[1, 3, H, W]`` in [0, 1] by a random amount, differentiably. The operations are
-torchvision's and kornia's; ranges and names are ours.
+torchvision's, kornia's and Pillow's; ranges and names are ours.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as tv
 from kornia.contrib import diamond_square
+from PIL import Image
 from torch import Tensor
 
 from .render.color import from_bytes, to_bytes
@@ -71,9 +73,11 @@ def _noise(picture: Tensor, rng: np.random.Generator) -> Tensor:
 def _jpeg(picture: Tensor, rng: np.random.Generator) -> Tensor:
     """A JPEG file's picture; gradients pass as if nothing had happened, since rounding has none (straight-through, as
     in Athalye et al., "Obfuscated Gradients Give a False Sense of Security", 2018)."""
-    quality = int(rng.integers(15, 81))
     seen = picture.detach()
-    decoded = from_bytes(tv.jpeg(to_bytes(seen)[0].cpu(), quality)[None]).to(picture)
+    buffer = io.BytesIO()
+    image = Image.fromarray(to_bytes(seen)[0].permute(1, 2, 0).cpu().numpy())
+    image.save(buffer, "JPEG", quality=int(rng.integers(15, 81)))
+    decoded = from_bytes(torch.from_numpy(np.array(Image.open(buffer)))).permute(2, 0, 1)[None].to(picture)
     return picture + (decoded - seen)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shared.messages import Patch
 
+from .sites import STEEP
 from .texel_surface import TexelSurface
 from .texture import TextureModel
 
@@ -26,13 +27,13 @@ def get_patch(model: TextureModel, texture: Tensor, surface: TexelSurface) -> Pa
     rgba = torch.cat([texture.cpu(), opaque[:, None]], dim=1).reshape(height, width, 4)
     rgba = rgba[bottom : bottom + tall, left : left + wide]
     free = _free(model, surface)
-    span = free.span.median(dim=0).values if len(free.texel) else torch.zeros(2)
+    across, along = _extent(free)
     return Patch(
         png=_png(rgba.numpy()[::-1]),
         box=(left, bottom, wide, tall),
         uv=(left / width, bottom / height, (left + wide) / width, (bottom + tall) / height),
-        width=wide * float(span[0]),
-        height=tall * float(span[1]),
+        width=across,
+        height=along,
         area=float(free.area.sum()),
     )
 
@@ -42,6 +43,20 @@ def _free(model: TextureModel, surface: TexelSurface) -> TexelSurface:
     free = torch.zeros(len(model.original), dtype=torch.bool)
     free[model.target[: len(model.start)].cpu()] = True
     return surface.only(free[surface.texel])
+
+
+def _extent(free: TexelSurface) -> tuple[float, float]:
+    """Width and height of places of the surface, in metres, in the plane that they face on average; the upper edge is
+    where +Z is."""
+    if len(free.texel) == 0:
+        return 0.0, 0.0
+    out = torch.nn.functional.normalize((free.area[:, None] * free.normal).sum(dim=0), dim=0)
+    upwards = torch.tensor([0.0, 0.0, 1.0]) if abs(float(out[2])) < STEEP else torch.tensor([0.0, 1.0, 0.0])
+    up = torch.nn.functional.normalize(upwards - out * (upwards @ out), dim=0)
+    sides = (free.position @ torch.linalg.cross(up, out), free.position @ up)
+    margin = float(free.area.median().sqrt())  # positions are those of the texels' centres
+    width, height = (float(side.max() - side.min()) + margin for side in sides)
+    return width, height
 
 
 def _png(picture: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ from .texel_surface import TexelSurface
 
 #: A sticker covers what faces its own way within 60°, and lies no deeper below it than this share of its edge.
 FACING, DEPTH = 0.5, 0.25
+#: What faces up or down more than this has its upper edge where +Y is, all else where +Z is.
+STEEP = 0.9
 #: So many centres are tried, spread evenly over the surface, found among so many points of it.
 CANDIDATES, POINTS = 48, 4096
 #: Less of the square than this on free surface is no site.
@@ -101,7 +103,7 @@ def _site(surface: TexelSurface, center: Tensor, normal: Tensor, edge: float) ->
 
 def _unjudged(center: Tensor, normal: Tensor, edge: float) -> PatchSite:
     out = normal.double().numpy()
-    above = np.array([0.0, 0.0, 1.0]) if abs(out[2]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    above = np.array([0.0, 0.0, 1.0]) if abs(out[2]) < STEEP else np.array([0.0, 1.0, 0.0])
     up = above - out * (above @ out)
     return PatchSite(
         center=_vector(center.double().numpy()),

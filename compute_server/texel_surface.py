@@ -15,6 +15,8 @@ from .render.rasterizer import Rasterizer, Visibility
 
 #: UVs may repeat the texture this many times in all; more is taken for an error.
 MAX_TILES = 256
+#: Places nearer than this share of the surface's size are one.
+COINCIDENT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,17 @@ class TexelSurface:
     space.
 
     ``texel [P] int64`` (flat index, or number of the vertex), ``position [P, 3]`` at its centre, unit ``normal
-    [P, 3]``, ``area [P]`` (m²), and ``span [P, 2]``: how far one texel reaches along u and v, in metres.
+    [P, 3]``, ``area [P]`` in m².
     """
 
     texel: Tensor
     position: Tensor
     normal: Tensor
     area: Tensor
-    span: Tensor
 
     def only(self, keep: Tensor) -> TexelSurface:
         """Those of the places that `keep [P] bool` says."""
-        return TexelSurface(*(getattr(self, name)[keep] for name in ("texel", "position", "normal", "area", "span")))
+        return TexelSurface(*(getattr(self, name)[keep] for name in ("texel", "position", "normal", "area")))
 
 
 def vertex_surface(geometry: Geometry) -> TexelSurface:
@@ -49,7 +50,6 @@ def vertex_surface(geometry: Geometry) -> TexelSurface:
         position=geometry.positions[used],
         normal=torch.nn.functional.normalize(around[used], dim=1),
         area=share[used],
-        span=share[used].sqrt()[:, None].expand(-1, 2),
     )
 
 
@@ -57,25 +57,33 @@ def texel_surface(geometry: Geometry, rasterizer: Rasterizer, height: int, width
     """The texels of a ``[height, width]`` texture, row 0 at the bottom; `geometry` on the CPU."""
     number = torch.arange(len(geometry.triangles), dtype=torch.float32)
     depth = ((number + 0.5) / len(number)).repeat_interleave(3)[:, None]
+    near = COINCIDENT * float(triangle_areas(geometry).sum()) ** 0.5
     found = []
     for tile in tiles(geometry.uv):
-        # Of two triangles on one texel the first or the last is nearest, depending on where one looks from.
+        # Of two triangles on one texel the first or the last is nearest, depending on where one looks from. Neighbours
+        # that meet in a texel's centre are one place all the same.
         first, last = (in_uv_space(geometry, tile, toward, rasterizer, height, width) for toward in (depth, 1 - depth))
-        found.append((first, first.triangle == last.triangle))
-    texel = torch.cat([seen.sample for seen, _ in found]).long()
-    triangle = torch.cat([seen.triangle for seen, _ in found]).long()
-    two = torch.cat([seen.barycentric for seen, _ in found])
-    alone = torch.cat([single for _, single in found]) & (torch.bincount(texel, minlength=height * width)[texel] == 1)
-    texel, triangle, two = texel[alone], triangle[alone], two[alone]
-    weights = torch.cat([two, 1 - two.sum(dim=1, keepdim=True)], dim=1)[:, :, None]
+        here, there = _positions(geometry, first), _positions(geometry, last)
+        found.append((first, here, (here - there).norm(dim=1) <= near))
+    texel = torch.cat([seen.sample for seen, _, _ in found]).long()
+    alone = torch.cat([single for _, _, single in found]) & (
+        torch.bincount(texel, minlength=height * width)[texel] == 1
+    )
+    triangle = torch.cat([seen.triangle for seen, _, _ in found]).long()[alone]
     along = _tangents(geometry)[triangle]
     return TexelSurface(
-        texel=texel,
-        position=(geometry.positions[geometry.triangles[triangle]] * weights).sum(dim=1),
+        texel=texel[alone],
+        position=torch.cat([position for _, position, _ in found])[alone],
         normal=geometry.flat_normals[triangle],
         area=torch.linalg.cross(along[:, 0], along[:, 1]).norm(dim=1) / (height * width),
-        span=along.norm(dim=2) / torch.tensor([width, height]),
     )
+
+
+def _positions(geometry: Geometry, visible: Visibility) -> Tensor:
+    """Where on the surface each sample lies, ``[P, 3]``."""
+    two = visible.barycentric
+    weights = torch.cat([two, 1 - two.sum(dim=1, keepdim=True)], dim=1)[:, :, None]
+    return (geometry.positions[geometry.triangles[visible.triangle.long()]] * weights).sum(dim=1)
 
 
 def in_uv_space(

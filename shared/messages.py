@@ -204,8 +204,9 @@ class Patch(msgspec.Struct, frozen=True, kw_only=True):
 
     ``png`` is an RGBA file, opaque where texels were free to change (with the padding around them). Pasted at ``box``
     (left, bottom, width, height in texels; row 0 at the bottom) into the original texture it gives the new one.
-    ``uv`` is the same rectangle in UV space (left, bottom, right, top). ``width`` and ``height`` are its size on the
-    surface and ``area`` is that of the free part (metres, m²; mean over the free texels).
+    ``uv`` is the same rectangle in UV space (left, bottom, right, top). ``width``, ``height`` and ``area`` are those of
+    the free part on the surface (metres, m²), seen from where it faces, upright. Texels that several places share count
+    as nowhere.
     """
 
     png: Blob

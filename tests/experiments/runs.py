@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import torch
-from helpers.jobs import Recorder
+from helpers.jobs import Silent
 
 from compute_server.jobs import run_job
 from shared import messages as m
@@ -35,7 +35,7 @@ class Runs:
         assert isinstance(message, m.Submit)
         settings = msgspec.convert({**msgspec.to_builtins(message.job.settings), **changes}, m.Settings)
         began = time.perf_counter()
-        result = run_job(msgspec.structs.replace(message.job, settings=settings), torch.device("cpu"), Recorder())
+        result = run_job(msgspec.structs.replace(message.job, settings=settings), torch.device("cpu"), Silent())
         found = {
             "models": msgspec.to_builtins(result.models),
             "seconds": time.perf_counter() - began,

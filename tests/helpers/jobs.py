@@ -26,7 +26,28 @@ def small_job(name: str = "small", scene: Scene | None = None, **settings: Any) 
     )
 
 
-class Recorder:
+class Silent:
+    """An observer that wants nothing."""
+
+    def stepped(self, problem: Problem, report: StepReport) -> None:
+        del problem, report
+
+    def cancelled(self) -> bool:
+        return False
+
+    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
+        """There is no Blender here."""
+        del problem, views, texture, step
+        return None
+
+    def evaluating(self, problem: Problem, steps: int) -> None:
+        del problem, steps
+
+    def compared(self, problem: Problem, steps: int) -> None:
+        del problem, steps
+
+
+class Recorder(Silent):
     """An observer that remembers, and cancels after `cancel_after` steps."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
@@ -41,11 +62,6 @@ class Recorder:
 
     def cancelled(self) -> bool:
         return self._cancel_after is not None and len(self.reports) >= self._cancel_after
-
-    def drawn(self, problem: Problem, views: Sequence[View], texture: Tensor, step: int) -> Tensor | None:
-        """There is no Blender here."""
-        del problem, views, texture, step
-        return None
 
     def evaluating(self, problem: Problem, steps: int) -> None:
         del problem, steps
