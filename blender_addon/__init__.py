@@ -18,6 +18,7 @@ MODULES = (
     "operators.mask",
     "operators.rigs",
     "operators.results",
+    "operators.images",
     "optimise_presets",
     "panels",
     "samples",

@@ -179,6 +179,20 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--octaves", type=int, metavar="N", help="scales at which the texture moves at once")
     parser.add_argument("--mined", type=float, metavar="SHARE", help="share of views taken from the hardest found")
     parser.add_argument(
+        "--patch", type=float, metavar="SHARE", help="change only a square patch of this share of what cameras see"
+    )
+    parser.add_argument("--patch-site", choices=("best", "random"), help="where: the best by a search, or anywhere")
+    parser.add_argument(
+        "--method", choices=("rendered", "flat"), help="flat: make the patch without the object, then put it there"
+    )
+    parser.add_argument(
+        "--no-leave-one-out",
+        dest="leave_one_out",
+        action="store_const",
+        const=False,
+        help="of several classifiers, do not train without each in turn",
+    )
+    parser.add_argument(
         "--blender-every",
         type=int,
         metavar="K",
@@ -240,7 +254,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
     names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every", "ensemble", "weights"]
-    names += ["smoothness", "augment", "octaves", "mined"]
+    names += ["smoothness", "augment", "octaves", "mined", "patch", "patch_site", "method", "leave_one_out"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)
@@ -283,6 +297,8 @@ def _run_job(
     """The whole way, from options to files: the report, the exit code, and trouble that cost the check only."""
     output.check_destination(options.out)
     settings = _settings(options)
+    for caution in presets.cautions(settings):
+        display.say(f"Warning: {caution}")
     if options.scene is not None:
         files.open_scene(options.scene)
     obj = _find_object(options.object)

@@ -12,7 +12,7 @@ SUBDIR = "assistive_signals"
 HOME = Path(__file__).parent
 """Blender looks for presets in a folder `presets` in here."""
 VALUES = ("steps", "views", "samples", "held_out_views", "alpha", "bounded", "epsilon", "stepper", "objective",
-          "stop_early", "stop_at")  # fmt: skip
+          "norm", "ensemble", "augment", "smoothness", "octaves", "mined", "stop_early", "stop_at")  # fmt: skip
 
 
 class ASSISTIVE_MT_presets(bpy.types.Menu):  # type: ignore[misc]  # noqa: N801

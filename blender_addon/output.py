@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from . import apply, check, png
-from ._shared import errors, messages, scene, version, wire
+from ._shared import errors, messages, presets, scene, version, wire
 
 SCHEMA = 1
 #: Read once, so that a report can be made on any thread.
@@ -80,6 +80,8 @@ def report(
         "texture": _texture(result.texture),
         "models": {name: _model(figures, checked["models"].get(name)) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
+        "patch": _patch(result),
+        "cautions": list(presets.cautions(settings)),
         "check": checked["check"],
         "straight_through": _straight_through(result, settings),
         "left_out": list(left_out),
@@ -99,6 +101,18 @@ def _texture(texture: scene.Texture) -> dict[str, Any]:
         return {"kind": "uv", "file": "texture.png", "size": [width, height]}
     note = f"The colours are the attribute {apply.ATTRIBUTE} of the object in result.blend."
     return {"kind": "vertex", "file": None, "vertices": len(texture.colors), "note": note}
+
+
+def _patch(result: messages.Result) -> dict[str, Any] | None:
+    """What was cut out, where it lies, and the sites that a search has ranked; None without a patch."""
+    if result.patch is None and not result.sites:
+        return None
+    cut = {} if result.patch is None else {"file": "patch.png", **msgspec.to_builtins(_without_png(result.patch))}
+    return {**cut, "sites": msgspec.to_builtins(result.sites)}
+
+
+def _without_png(patch: messages.Patch) -> dict[str, Any]:
+    return {name: getattr(patch, name) for name in patch.__struct_fields__ if name != "png"}
 
 
 def _straight_through(result: messages.Result, settings: messages.Settings) -> dict[str, Any] | None:
@@ -128,6 +142,7 @@ def _model(figures: messages.ModelFigures, blender: dict[str, Any] | None) -> di
         "trained": figures.trained,
         "train": msgspec.to_builtins(figures.train),
         "held_out": {**msgspec.to_builtins(figures.held_out), "views": figures.held_out_views},
+        "left_out": msgspec.to_builtins(figures.left_out),
         "blender": blender,
     }
 
@@ -213,8 +228,10 @@ def summary(report: Mapping[str, Any], out: Path) -> str:
     for name, figures in report["models"].items():
         lines.append(name if figures["trained"] else f"{name} (not trained on)")
         lines += _rows(figures, engine)
-    mask = report["mask"]
+    mask, settings = report["mask"], report["settings"]
     lines += ["", *remarks(report)]
+    limit = "no ε" if settings["epsilon"] is None else f"ε {settings['epsilon']:g} ({settings['norm']})"
+    lines.append(f"Step size α {settings['alpha']:g}, {limit}, {report['steps']} steps of {settings['views']} views.")
     lines += [
         f"Free to change was {mask['coverage']:.0%} of the used texture; {_outside(mask['max_change_outside'])}.",
         f"Written to {out}:",
@@ -232,11 +249,23 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         found.append(f"Against {engine}: mean difference of a pixel {pixel:.3f}, of confidence {gap:.3f}.")
         if check["warning"] is not None:
             found.append(f"Warning: {check['warning']}")
+    found += [f"Warning: {each}" for each in report.get("cautions", ())]
+    if (report.get("patch") or {}).get("file"):
+        found.append(_cut_out(report["patch"]))
     if report.get("straight_through") is not None:
         found.append(_helped(report["straight_through"]))
     if report.get("left_out"):
         found.append("The server does not model: " + " ".join(report["left_out"]))
     return found
+
+
+def _cut_out(patch: Mapping[str, Any]) -> str:
+    """Where and how large the patch is."""
+    left, bottom, width, height = patch["box"]
+    size = f"{patch['width_mm']:.0f} × {patch['height_mm']:.0f} mm, {patch['area_mm2'] / 100:.0f} cm²"
+    where = f"{width} × {height} texels from ({left}, {bottom})"
+    searched = f"; the best of {len(patch['sites'])} places" if patch["sites"] else ""
+    return f"The patch is {size} on the surface, {where} of the texture{searched}."
 
 
 def _helped(found: Mapping[str, Any]) -> str:
@@ -258,9 +287,15 @@ def _outside(change: int) -> str:
 def _rows(figures: Mapping[str, Any], engine: str) -> list[str]:
     rows = [("views like those trained on", figures["train"])] if figures["trained"] else []
     rows.append((f"{figures['held_out']['views']} views never trained on", figures["held_out"]))
+    left_out = figures.get("left_out")
+    if left_out is not None:
+        rows.append(("the same, trained without this classifier", {**figures["held_out"], "after": left_out}))
     if figures["blender"] is not None:
         rows.append((f"{figures['blender']['views']} of those, rendered in {engine}", figures["blender"]))
-    return [f"  {what:<52}{_cell(row['before']):>18}{_cell(row['after']):>17}" for what, row in rows]
+    lines = [f"  {what:<52}{_cell(row['before']):>18}{_cell(row['after']):>17}" for what, row in rows]
+    after = figures["held_out"]["after"]
+    least = f"    of these the worst {after['min']:.3f}, one in twenty below {after['p5']:.3f}"
+    return [lines[0], least, *lines[1:]] if not figures["trained"] else [*lines[:2], least, *lines[2:]]
 
 
 def _cell(figures: Mapping[str, float]) -> str:
@@ -276,6 +311,8 @@ def _written(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("before/, after/", f"the views, {pictures}"),
         ("report.json", "all figures and settings"),
     ]
+    if (report["patch"] or {}).get("file"):
+        files.insert(0, ("patch.png", "the part that was free to change, to be pasted or printed"))
     return [("texture.png", "the texture"), *files] if report["texture"]["kind"] == "uv" else files
 
 
@@ -293,6 +330,8 @@ def contents(
     files: dict[str, Content] = {}
     if result.texture_png is not None:
         files["texture.png"] = result.texture_png.tobytes()
+    if result.patch is not None:
+        files["patch.png"] = result.patch.png.tobytes()
     before, after = (check.before, check.after) if check else (result.pictures_before, result.pictures_after)
     for folder, pictures in (("before", before), ("after", after)):
         files |= {f"{folder}/{number:02}.png": png.encode(picture) for number, picture in enumerate(pictures)}
@@ -418,7 +457,13 @@ def _clean_up(partial: Mapping[Path, Path], made: Sequence[Path]) -> None:
 
 def _remove_stale(out: Path, names: set[str]) -> None:
     """Remove results of an earlier run that this one has no counterpart of."""
-    candidates = [out / "texture.png", out / "views.png", *out.glob("before/[0-9]*.png"), *out.glob("after/[0-9]*.png")]
+    candidates = [
+        out / "texture.png",
+        out / "patch.png",
+        out / "views.png",
+        *out.glob("before/[0-9]*.png"),
+        *out.glob("after/[0-9]*.png"),
+    ]
     for path in candidates:
         if path.relative_to(out).as_posix() not in names:
             path.unlink(missing_ok=True)

@@ -81,6 +81,9 @@ class ASSISTIVE_PT_mask(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa:
             row.prop(chosen, "mask", text="Vertex Group")
         row.operator("assistive.new_mask", text="", icon="ADD")
         column.prop(chosen, "invert_mask")
+        column.prop(chosen, "patch")
+        if chosen.patch != "NONE":
+            column.prop(chosen, "patch_size")
         painting = context.mode == "PAINT_WEIGHT"
         column.operator("assistive.paint_mask", text="Stop Painting" if painting else "Paint Mask", icon="BRUSH_DATA")
         if obj is not None and (chosen.mask or chosen.invert_mask):
@@ -146,9 +149,12 @@ class ASSISTIVE_UL_classifiers(bpy.types.UIList):  # type: ignore[misc]  # noqa:
         self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
     ) -> None:
         """Name and role."""
-        row = layout.split(factor=0.65)
+        row = layout.split(factor=0.55)
         row.label(text=item.name)
+        row = row.row(align=True)
         row.prop(item, "role", text="", emboss=False)
+        if item.role == "TRAIN":
+            row.prop(item, "weight", text="", emboss=False)
 
 
 class ASSISTIVE_PT_optimise(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
@@ -200,7 +206,14 @@ class ASSISTIVE_PT_advanced(_Panel, bpy.types.Panel):  # type: ignore[misc]  # n
         """The rest of the settings."""
         chosen = context.scene.assistive
         column = _column(self.layout)
-        for name in ("stepper", "alpha", "objective", "samples", "held_out_views", "blender_every", "seed"):
+        for name in ("stepper", "alpha", "norm", "objective", "ensemble", "leave_one_out"):
+            column.prop(chosen, name)
+        column.separator()
+        column.column(heading="Pictures").prop(chosen, "augment")
+        for name in ("mined", "octaves", "smoothness"):
+            column.prop(chosen, name)
+        column.separator()
+        for name in ("samples", "held_out_views", "blender_every", "seed"):
             column.prop(chosen, name)
         row = column.row(align=True, heading="Stop Early")
         row.prop(chosen, "stop_early", text="")
@@ -307,6 +320,7 @@ def status_text(state: session.State) -> str:
         "queued": f"Waiting, {run.position} before it" if run.position else "Waiting for its turn",
         "running": f"Step {run.step} of {run.steps}" if run.step else "Preparing",
         "measuring": "Measuring on unseen views",
+        "comparing": f"Leaving one classifier out, {run.step} of {run.steps}",
         "cancelling": "Cancelling",
     }
     return texts[run.status]

@@ -29,6 +29,9 @@ class ASSISTIVE_PG_classifier(bpy.types.PropertyGroup):  # type: ignore[misc]  #
             ("HELD_OUT", "Held Out", "This classifier only measures the result"),
         ],
     )
+    weight: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Weight", description="How much this classifier counts in training", default=1.0, min=0.01, soft_max=10.0
+    )
 
 
 class ASSISTIVE_PG_result(bpy.types.PropertyGroup):  # type: ignore[misc]  # noqa: N801
@@ -109,6 +112,25 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     )
     invert_mask: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Invert", description="The texture may change where the mask has no weight"
+    )
+
+    patch: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Patch",
+        description="Whether only a square patch may change, inside the mask",
+        items=[
+            ("NONE", "No Patch", "Everything that the mask leaves free may change"),
+            ("SEARCH", "Best Place", "A patch where a search expects most of it"),
+            ("RANDOM", "Random Place", "A patch at a random place that cameras see, to compare with"),
+        ],
+    )
+    patch_size: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Patch Size",
+        description="Share of the surface that the cameras see",
+        default=0.05,
+        min=0.001,
+        max=0.5,
+        subtype="FACTOR",
+        precision=3,
     )
 
     # --- views
@@ -265,6 +287,13 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
         min=0.001,
         max=1.0,
     )
+    norm: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="ε Measures",
+        items=[
+            ("linf", "Any Texel", "The greatest change of any channel of any texel (L∞)"),
+            ("l2", "All Together", "The root of the sum of all squared changes (L2)"),
+        ],
+    )
     stepper: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Stepper",
         items=[
@@ -279,6 +308,59 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
             ("cross_entropy", "Cross-Entropy", "Confidence in the target"),
             ("margin", "Margin", "Distance from the best other class"),
         ],
+    )
+    ensemble: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Ensemble",
+        description="Of several classifiers, which one's loss is made small",
+        items=[
+            ("mean", "Mean", "The weighted mean of all"),
+            ("worst", "Worst First", "Mostly that of the classifier that does worst"),
+        ],
+    )
+    leave_one_out: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Leave One Out",
+        description=(
+            "Of several classifiers, also train without each in turn, to tell how it does with a texture that was made "
+            "without it. Takes as long again for each"
+        ),
+        default=DEFAULTS.leave_one_out,
+    )
+    augment: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Pictures",
+        description="What half of the pictures go through in training, to hold under more conditions",
+        options={"ENUM_FLAG"},
+        items=[
+            ("resize", "Resize", "Smaller, somewhere on grey"),
+            ("crop", "Crop", "A part of the picture"),
+            ("blur", "Blur", "Out of focus"),
+            ("noise", "Noise", "Grain of the sensor"),
+            ("jpeg", "JPEG", "Compressed"),
+            ("fog", "Fog", "Seen through fog"),
+            ("brightness", "Brightness", "Darker or brighter"),
+        ],
+        default=set(DEFAULTS.augment),
+    )
+    smoothness: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Smoothness",
+        description="Weight of the texture's total variation: 0 for none, 5 for visibly smoother",
+        default=DEFAULTS.smoothness,
+        min=0.0,
+        soft_max=50.0,
+    )
+    octaves: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Octaves",
+        description="Scales at which the texture moves at once, each twice as coarse as the one before",
+        default=DEFAULTS.octaves,
+        min=1,
+        max=8,
+    )
+    mined: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Hard Views",
+        description="Share of each step's views that is taken from those found to be recognised least",
+        default=DEFAULTS.mined,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
     )
     stop_early: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Stop Early", description="End once unseen views hold the confidence beside"

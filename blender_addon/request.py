@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import bpy
 import msgspec
@@ -20,8 +20,12 @@ from ._shared import errors, messages, scene, targets
 from .session import Ticket
 
 ANY_TIMM_MODEL = "timm/"
+AUGMENTATIONS = get_args(messages.Augmentation)
 #: Settings that the panel calls what the job calls them.
-SAME_NAMES = ("steps", "views", "stepper", "objective", "sampling", "light", "blender_every", "held_out_views", "seed")
+SAME_NAMES = (
+    *("steps", "views", "stepper", "objective", "sampling", "light", "blender_every", "held_out_views", "seed"),
+    *("norm", "ensemble", "octaves", "leave_one_out"),
+)
 DEFAULT_TRAINED, DEFAULT_HELD_OUT = ("efficientnet_lite0",), ("efficientnet_lite1",)
 
 
@@ -102,6 +106,12 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
             "models": trained,
             "held_out_models": held_out,
             **{name: getattr(chosen, name) for name in SAME_NAMES},
+            "weights": weights_of(chosen),
+            "augment": [name for name in AUGMENTATIONS if name in chosen.augment],
+            "smoothness": _decimal(chosen.smoothness),
+            "mined": _decimal(chosen.mined),
+            "patch": _decimal(chosen.patch_size) if chosen.patch != "NONE" else 0.0,
+            "patch_site": "random" if chosen.patch == "RANDOM" else "best",
             "alpha": _decimal(chosen.alpha),
             "samples": int(chosen.samples),
             "epsilon": _decimal(chosen.epsilon) if chosen.bounded else None,
@@ -124,6 +134,12 @@ def classifiers_of(chosen: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return DEFAULT_TRAINED, DEFAULT_HELD_OUT
     named = [(item.name, item.role) for item in chosen.classifiers if item.name]
     return tuple(n for n, role in named if role == "TRAIN"), tuple(n for n, role in named if role == "HELD_OUT")
+
+
+def weights_of(chosen: Any) -> tuple[float, ...]:
+    """The weights of the classifiers that are trained on; none where all are alike."""
+    weights = tuple(_decimal(item.weight) for item in chosen.classifiers if item.name and item.role == "TRAIN")
+    return weights if len(set(weights)) > 1 else ()
 
 
 def check_names(settings: messages.Settings, labels: Sequence[str], models: Sequence[messages.ModelInfo]) -> None:

@@ -37,6 +37,15 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 # --- state ------------------------------------------------------------------------------------------------------------
 
+Status = Literal["waiting", "sending", "queued", "running", "measuring", "comparing", "cancelling"]
+#: What a job does, by the phase that the server says it is in.
+PHASES: Mapping[str, Status] = {
+    "preparing": "running",
+    "optimising": "running",
+    "evaluating": "measuring",
+    "comparing": "comparing",
+}
+
 
 @dataclass(frozen=True)
 class Server:
@@ -78,7 +87,7 @@ class Run:
 
     ticket: Ticket
     job: messages.Job | None
-    status: Literal["waiting", "sending", "queued", "running", "measuring", "cancelling"] = "waiting"
+    status: Status = "waiting"
     position: int = 0
     step: int = 0
     steps: int = 0
@@ -518,7 +527,7 @@ def _accepted(state: State, event: messages.Accepted) -> Step:
 def _status(run: Run, accepted: messages.Accepted) -> Any:
     if accepted.state == "queued":
         return "queued"
-    return run.status if run.status == "measuring" else "running"
+    return run.status if run.status in ("measuring", "comparing") else "running"
 
 
 def _concerned(state: State, job_id: str) -> Run | None:
@@ -530,7 +539,7 @@ def _progress(state: State, event: messages.Progress) -> Step:
     run = _concerned(state, event.job_id)
     if run is None:
         return state, ()
-    status = run.status if run.status == "cancelling" else "measuring" if event.phase == "evaluating" else "running"
+    status = run.status if run.status == "cancelling" else PHASES[event.phase]
     moved = replace(
         run,
         status=status,

@@ -101,7 +101,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         pictures_before=pictures[0],
         pictures_after=pictures[1],
         exchanges=tuple(trace.exchanges),
-        patch=get_patch(problem.texture, texture, problem.surface) if part else None,
+        patch=get_patch(problem.texture, texture, problem.surface, job.scene.unit) if part else None,
         sites=problem.sites,
         timing=timing,
         versions=versions(),

@@ -15,9 +15,12 @@ from .sites import STEEP
 from .texel_surface import TexelSurface
 from .texture import TextureModel
 
+MM = 1000.0
 
-def get_patch(model: TextureModel, texture: Tensor, surface: TexelSurface) -> Patch:
-    """The free part of an 8-bit `texture` ``[N, 3]`` of a UV texture `model`; `surface` is that of all its texels."""
+
+def get_patch(model: TextureModel, texture: Tensor, surface: TexelSurface, unit: float) -> Patch:
+    """The free part of an 8-bit `texture` ``[N, 3]`` of a UV texture `model`; `surface` is that of all its texels, in
+    units of so many metres."""
     height, width = model.shape[:2]
     opaque = torch.zeros(height * width, dtype=torch.uint8)
     opaque[model.target.cpu()] = 255
@@ -32,9 +35,9 @@ def get_patch(model: TextureModel, texture: Tensor, surface: TexelSurface) -> Pa
         png=_png(rgba.numpy()[::-1]),
         box=(left, bottom, wide, tall),
         uv=(left / width, bottom / height, (left + wide) / width, (bottom + tall) / height),
-        width=across,
-        height=along,
-        area=float(free.area.sum()),
+        width_mm=across * unit * MM,
+        height_mm=along * unit * MM,
+        area_mm2=float(free.area.sum()) * (unit * MM) ** 2,
     )
 
 

@@ -180,8 +180,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PatchSite(msgspec.Struct, frozen=True, kw_only=True):
-    """A place for a square patch, as a sticker is put on: ``edge`` (metres) long, ``normal`` away from the surface,
-    ``up`` (a unit vector in the tangent plane) to its upper edge.
+    """A place for a square patch, as a sticker is put on: ``edge`` (units of the scene) long, ``normal`` away from the
+    surface, ``up`` (a unit vector in the tangent plane) to its upper edge.
 
     ``gain``: by how much a small change of size α is expected to lower the loss, for α = 1 (first order).
     ``visibility``: the share of views that see it. ``flatness``: of its directions, 1 for a plane. ``area``: the share
@@ -204,17 +204,17 @@ class Patch(msgspec.Struct, frozen=True, kw_only=True):
 
     ``png`` is an RGBA file, opaque where texels were free to change (with the padding around them). Pasted at ``box``
     (left, bottom, width, height in texels; row 0 at the bottom) into the original texture it gives the new one.
-    ``uv`` is the same rectangle in UV space (left, bottom, right, top). ``width``, ``height`` and ``area`` are those of
-    the free part on the surface (metres, m²), seen from where it faces, upright. Texels that several places share count
+    ``uv`` is the same rectangle in UV space (left, bottom, right, top). ``width_mm``, ``height_mm`` and ``area_mm2``
+    are those of the free part on the surface, seen from where it faces, upright. Texels that several places share count
     as nowhere.
     """
 
     png: Blob
     box: tuple[int, int, int, int]
     uv: tuple[float, float, float, float]
-    width: float
-    height: float
-    area: float
+    width_mm: float
+    height_mm: float
+    area_mm2: float
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

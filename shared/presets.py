@@ -34,6 +34,16 @@ def image_settings(target: str = "", **overrides: Any) -> ImageSettings:
     return _checked(ImageSettings, {"target": target}, overrides)
 
 
+def cautions(settings: Settings | ImageSettings) -> tuple[str, ...]:
+    """What is allowed but rarely meant, as sentences."""
+    if settings.epsilon is not None and settings.norm == "linf" and settings.alpha > settings.epsilon:
+        return (
+            f"A step of {settings.alpha:g} is larger than ε, {settings.epsilon:g}: every step ends on the border of "
+            "what is allowed. Smaller steps find better places inside.",
+        )
+    return ()
+
+
 def _checked(kind: type[Kind], base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Kind:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:

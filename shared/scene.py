@@ -234,7 +234,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     ``light_maps`` are irradiances (W/m², linear Rec.709) on the UV map of the texture, row 0 at the bottom: what one
     source of light brings to the surface at a power of one, shadows and bounces included. ``view_transform`` None is
-    Blender's Standard: the sRGB curve, clipped.
+    Blender's Standard: the sRGB curve, clipped. ``unit`` is the length of one unit of the scene in metres.
     """
 
     mesh: Mesh
@@ -243,6 +243,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     surroundings: Surroundings | None = None
     light_maps: LightMaps | None = None
     view_transform: ViewTransform | None = None
+    unit: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):

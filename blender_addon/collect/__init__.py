@@ -140,6 +140,7 @@ def collect(
             rig=views,
             surroundings=read_surroundings(context, obj) if light == "traced" else None,
             view_transform=read_view_transform(context),
+            unit=context.scene.unit_settings.scale_length,
         )
         if light == "baked":
             whole = _with_light_maps(context, obj, whole, uv_map, bake, on_progress)

@@ -221,7 +221,7 @@ def _called(image: Any) -> str:
     return f"Image {image.name!r}" + (f" ({image.filepath})" if image.filepath else "")
 
 
-def _read_image(image: Any) -> np.ndarray:
+def read_image(image: Any) -> np.ndarray:
     """The pixels of an image: [H, W, 3] uint8, display-encoded, row 0 at the bottom."""
     pixels = image_pixels(image)
     return color.to_bytes(color.encode(pixels) if is_linear(image) else pixels)
@@ -264,7 +264,7 @@ def uv_texture(look: Flat | Pictured, size: int | None) -> scene.UvTexture:
     if isinstance(look, Flat):
         edge = size or SIZE
         return scene.UvTexture(np.tile(np.array(look.rgb, np.uint8), (edge, edge, 1)))
-    image = _read_image(look.image)
+    image = read_image(look.image)
     if size is not None and image.shape[:2] != (size, size):
         image = resample(image, size, size)
     return scene.UvTexture(np.ascontiguousarray(image))
@@ -342,7 +342,7 @@ def _sampled_colors(obj: Any, mesh: Any, look: Pictured) -> np.ndarray:
     check_picture(obj, mesh, look)
     if not look.uv_map:
         raise errors.InvalidInput(f"Object {obj.name!r} shows an image but has no UV map.", hint="Unwrap it.")
-    image = color.decode(_read_image(look.image) / np.float32(255.0))
+    image = color.decode(read_image(look.image) / np.float32(255.0))
     return _vertex_means(mesh, _sample(image, corner_uvs(mesh, look.uv_map)))
 
 

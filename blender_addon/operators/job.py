@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 
 from .. import background, collect, preferences, request, runtime, session
-from .._shared import errors
+from .._shared import errors, presets
 from .common import allowed, reported, usable_object, why_not_usable
 
 SCRIPT_TICK_S = 0.05
@@ -100,7 +100,8 @@ def hand_in(context: Any, *, check_only: bool = False) -> str | None:
     if len(obj.data.uv_layers) != maps:
         runtime.push_undo("Add UV Map")
     runtime.current().start(asked.ticket, asked.job, obj, address, _background(context, asked, check=check_only))
-    return _shared_texture(asked)
+    said = (*presets.cautions(asked.job.settings), _shared_texture(asked))
+    return " ".join(sentence for sentence in said if sentence) or None
 
 
 def _background(context: Any, asked: request.Request, *, check: bool) -> background.Background | None:

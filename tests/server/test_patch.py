@@ -64,11 +64,20 @@ def test_a_patch_is_a_small_part_of_texture_and_surface(result: m.Result) -> Non
 def test_a_patch_has_the_size_of_its_site_on_the_surface(result: m.Result) -> None:
     assert result.patch is not None
     edge = result.sites[0].edge
-    assert result.patch.width == pytest.approx(edge, rel=0.12)
-    assert result.patch.height == pytest.approx(edge, rel=0.12)
-    assert result.patch.area == pytest.approx(edge**2, rel=0.3)
+    assert result.patch.width_mm == pytest.approx(1000 * edge, rel=0.12)
+    assert result.patch.height_mm == pytest.approx(1000 * edge, rel=0.12)
+    assert result.patch.area_mm2 == pytest.approx(1e6 * edge**2, rel=0.3)
     seen = 2 * 2 * (1.6 * 0.8 + 1.6 * 0.7 + 0.8 * 0.7) * 2  # of a box around the body; the body is a little smaller
     assert edge == pytest.approx(math.sqrt(0.05 * seen), rel=0.25)
+
+
+def test_the_size_is_in_millimetres_whatever_the_scenes_unit_is(result: m.Result) -> None:
+    scene = msgspec.structs.replace(bench_scene(128), unit=0.01)  # in centimetres
+    small = run_job(small_job(scene=scene, patch=0.05, steps=0), CPU, Recorder())
+    assert small.patch is not None
+    assert result.patch is not None
+    assert small.patch.width_mm == pytest.approx(0.01 * result.patch.width_mm)
+    assert small.patch.area_mm2 == pytest.approx(0.0001 * result.patch.area_mm2)
 
 
 def test_only_what_the_site_covers_changes(result: m.Result) -> None:
@@ -97,7 +106,7 @@ def test_a_vertex_group_cuts_out_a_patch_too() -> None:
     result = run_job(small_job(scene=masked, steps=1), CPU, Recorder())
     assert result.patch is not None
     assert result.sites == ()
-    assert result.patch.area > 0
+    assert result.patch.area_mm2 > 0
 
 
 def test_a_texture_that_is_free_everywhere_is_no_patch() -> None:

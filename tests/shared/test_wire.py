@@ -58,6 +58,19 @@ def _result() -> m.Result:
         check_views=(View(camera=camera((1, 2, 3)), lights=lights, background=flat_picture(9, 3)),),
         pictures_before=_pictures(),
         pictures_after=_pictures(),
+        patch=m.Patch(
+            png=np.frombuffer(b"\x89PNG", np.uint8),
+            box=(1, 2, 3, 4),
+            uv=(0.1, 0.2, 0.3, 0.4),
+            width_mm=10.0,
+            height_mm=20.0,
+            area_mm2=200.0,
+        ),
+        sites=(
+            m.PatchSite(
+                center=RGB, normal=RGB, up=RGB, edge=1.0, gain=1.0, visibility=0.5, flatness=1.0, area=1.0, score=0.5
+            ),
+        ),
         exchanges=(m.Exchange(step=1, server=0.5, blender=0.25, mean_error=0.1, cosine=0.5),),
         timing=m.Timing(queue_s=0.0, optimise_s=1.0, evaluate_s=2.0, step_median_s=0.1, classifier_median_s=0.05),
         versions={"torch": "2"},
@@ -97,6 +110,10 @@ def _lit_job() -> m.Job:
     )
 
 
+def _verdict(confidence: float) -> m.Verdict:
+    return m.Verdict(confidence, confidence > 0.5, (m.Prediction(609, "jeep", confidence),))
+
+
 MESSAGES: list[m.Message] = [
     m.Hello(VERSION),
     m.ListModels(),
@@ -108,6 +125,7 @@ MESSAGES: list[m.Message] = [
     m.Cancel("a"),
     m.Drawn(job_id="a", step=4, pictures=_pictures()),
     m.Classify(pictures=_pictures(), model="lite0", target="jeep"),
+    m.Assist(picture=_pictures()[0], settings=m.ImageSettings(target="jeep", weights=(1.0,))),
     m.DrawSheet(before=_pictures(), after=_pictures(), model="lite0", target="jeep"),
     m.DrawComparison(
         server_before=_pictures(),
@@ -122,6 +140,14 @@ MESSAGES: list[m.Message] = [
     m.Targets(("tench", "goldfish")),
     m.Accepted(job_id="a", state="running", position=0),
     m.Classified((m.Verdict(0.5, True, (m.Prediction(609, "jeep", 0.5),)),)),
+    m.Assisted(
+        picture=_pictures()[0],
+        target=Target("jeep", (609,)),
+        models={"lite0": m.ImageFigures(trained=True, before=_verdict(0.1), after=_verdict(0.9))},
+        improved=True,
+        max_change=4,
+        l2=1.5,
+    ),
     m.Sheet(np.frombuffer(b"\x89PNG", np.uint8)),
     m.Refused(ErrorData("invalid-input", "No.", "Do.")),
     m.Progress(job_id="a", phase="optimising", step=1, steps=9, loss=2.5, confidence=(0.1, 0.2), eta_s=3.0),
