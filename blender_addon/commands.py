@@ -128,7 +128,11 @@ def _follow_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _object_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--object", metavar="NAME", help="the mesh object (default: the active or only one)")
-    parser.add_argument("--mask", metavar="GROUP", help="vertex group: where the texture may change (default: all)")
+    parser.add_argument(
+        "--mask",
+        metavar="GROUP",
+        help="where the texture may change (default: all): a vertex group, a boolean attribute of faces, or selected",
+    )
     parser.add_argument("--invert-mask", action="store_true", help="change the texture where the mask has no weight")
     parser.add_argument("--cameras", default="auto", metavar="WHICH", help=RIG_HELP.format("cameras"))
     parser.add_argument("--lights", default="auto", metavar="WHICH", help=RIG_HELP.format("lights"))

@@ -14,6 +14,8 @@ from .find import nearest_first
 
 LARGEST = 1e15
 """Coordinates (metres) beyond this count as infinite: their squares would be."""
+SELECTED_FACES = ".select_poly"
+"""The attribute in which Blender keeps which faces are selected; missing while none is."""
 
 
 @contextmanager
@@ -189,13 +191,19 @@ def _group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray:
 
 
 def group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray | None:
-    """The weights [V] float32 in [0, 1] of a vertex group of `obj`, or None when it has none of that name."""
+    """The weights [V] float32 in [0, 1] of a vertex group of `obj`, or None when it has none of that name.
+
+    A boolean attribute of the faces is a group too: what touches one of its faces has the weight 1; "selected" are the
+    faces that are selected in Edit Mode.
+    """
     # A group without weights may not have reached the evaluated object yet.
     group = obj.vertex_groups.get(name) or obj.original.vertex_groups.get(name)
     if group is not None:
         weights = _read_group(mesh, group.index)
     elif _is_weight(attribute := mesh.attributes.get(name)):  # geometry nodes turn groups into attributes
         weights = values(attribute.data, "value", (len(mesh.vertices),))
+    elif _says_faces(attribute := mesh.attributes.get(SELECTED_FACES if name == "selected" else name)):
+        weights = _read_faces(mesh, attribute)
     else:
         return None
     return np.clip(np.nan_to_num(weights), 0.0, 1.0)
@@ -203,6 +211,19 @@ def group_weights(obj: Any, mesh: Any, name: str) -> np.ndarray | None:
 
 def _is_weight(attribute: Any) -> bool:
     return attribute is not None and attribute.domain == "POINT" and attribute.data_type == "FLOAT"
+
+
+def _says_faces(attribute: Any) -> bool:
+    return attribute is not None and attribute.domain == "FACE" and attribute.data_type == "BOOLEAN"
+
+
+def _read_faces(mesh: Any, attribute: Any) -> np.ndarray:
+    """1 for the vertices of the faces that a boolean attribute names."""
+    chosen = values(attribute.data, "value", (len(mesh.polygons),), "bool")
+    counts = values(mesh.polygons, "loop_total", (len(mesh.polygons),), "int32")
+    weights = np.zeros(len(mesh.vertices), np.float32)
+    weights[corner_vertices(mesh)[np.repeat(chosen, counts)]] = 1.0
+    return weights
 
 
 def _read_group(mesh: Any, index: int) -> np.ndarray:

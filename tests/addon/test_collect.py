@@ -515,6 +515,24 @@ def test_an_unknown_group_lists_the_others_nearest_first(context: Any) -> None:
     fails(obj, context, "'bodi'", "'body', 'bodywork', 'wheels'", mask="bodi")
 
 
+@pytest.mark.parametrize("name", ["selected", "print here"])
+def test_picked_faces_are_a_mask(context: Any, name: str) -> None:
+    obj = grid(context, 4)
+    obj.data.polygons.foreach_set("select", [False] * len(obj.data.polygons))
+    if name == "selected":
+        obj.data.polygons[0].select = True
+    else:
+        obj.data.attributes.new(name, "BOOLEAN", "FACE").data[0].value = True
+    found = read(context, obj, mask=name).scene.mesh
+    assert sorted(np.flatnonzero(found.mask)) == sorted(obj.data.polygons[0].vertices)
+
+
+def test_without_selected_faces_the_mask_is_refused(context: Any) -> None:
+    obj = cube(context)
+    obj.data.polygons.foreach_set("select", [False] * len(obj.data.polygons))
+    fails(obj, context, "selected", mask="selected")
+
+
 def test_a_mask_without_weights_is_refused(context: Any) -> None:
     obj = cube(context, "Mug")
     obj.vertex_groups.new(name="print").add(range(8), 0.0, "REPLACE")

@@ -10,7 +10,7 @@ import torch
 from helpers.jobs import Recorder, small_job
 from PIL import Image
 
-from compute_server.jobs import run_job
+from compute_server.jobs import job_steps, run_job
 from shared import messages as m
 from shared.scene import UvTexture
 from shared.wire import pack, unpack
@@ -83,3 +83,35 @@ def test_a_cancelled_job_gives_the_best_so_far_and_is_measured() -> None:
     found = run_job(small_job(steps=100, held_out_views=64), CPU, Recorder(cancel_after=1))
     assert (found.outcome, found.steps) == ("cancelled", 1)
     assert 0 < found.models["efficientnet_lite0"].held_out_views < 64
+
+
+TWO = {"models": ("efficientnet_lite0", "efficientnet_lite1"), "steps": 3}
+
+
+def test_of_two_classifiers_each_is_measured_with_a_texture_made_without_it() -> None:
+    seen = Recorder()
+    both = run_job(small_job(**TWO, weights=(2.0, 1.0)), CPU, seen)
+    without_lite1 = run_job(small_job(steps=3, held_out_models=("efficientnet_lite1",)), CPU, Recorder())
+    found = both.models["efficientnet_lite1"].left_out
+    assert found == without_lite1.models["efficientnet_lite1"].held_out.after
+    assert both.models["efficientnet_lite0"].left_out is not None
+    assert len(seen.reports) == 3  # the texture itself; what leaves one out is only counted
+    assert seen.compared_steps == job_steps(small_job(**TWO).settings) == 9
+
+
+@pytest.mark.parametrize("settings", [{"steps": 1}, {**TWO, "leave_one_out": False}])
+def test_none_is_left_out_of_one_classifier_or_when_it_is_not_wanted(settings: dict) -> None:
+    job = small_job(**settings)
+    assert all(figures.left_out is None for figures in run_job(job, CPU, Recorder()).models.values())
+    assert job_steps(job.settings) == job.settings.steps
+
+
+def test_cancelling_while_one_is_left_out_keeps_what_is_done() -> None:
+    class Impatient(Recorder):
+        def cancelled(self) -> bool:
+            return self.compared_steps > 3  # in the first of both
+
+    result = run_job(small_job(**TWO), CPU, Impatient())
+    assert result.outcome == "finished"
+    assert all(figures.left_out is None for figures in result.models.values())
+    assert all(figures.held_out.after.mean > 0 for figures in result.models.values())

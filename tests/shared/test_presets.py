@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import InvalidInput
 from shared.messages import Settings
-from shared.presets import PRESETS, settings
+from shared.presets import PRESETS, cautions, image_settings, settings
 
 
 def test_standard_is_what_settings_are_by_default() -> None:
@@ -70,3 +70,19 @@ def test_a_setting_out_of_bounds_is_refused_by_its_name(wrong: dict[str, object]
     (name,) = wrong
     with pytest.raises(InvalidInput, match=name):
         settings("jeep", **wrong)
+
+
+def test_steps_larger_than_the_ball_are_cautioned_against() -> None:
+    (said,) = cautions(settings("jeep", alpha=0.1, epsilon=0.05))
+    assert "0.1 is larger than ε, 0.05" in said
+    assert cautions(settings("jeep", alpha=0.05, epsilon=0.05)) == ()
+    assert cautions(settings("jeep", alpha=0.1)) == ()
+    assert cautions(settings("jeep", alpha=0.1, epsilon=0.05, norm="l2")) == ()
+    assert cautions(image_settings(alpha=0.1)) != ()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -0.1])
+def test_a_ball_without_a_size_is_refused(epsilon: float) -> None:
+    for make in (settings, image_settings):
+        with pytest.raises(InvalidInput, match=rf"epsilon.*it is {epsilon}"):
+            make("jeep", epsilon=epsilon)
