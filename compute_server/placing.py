@@ -57,7 +57,8 @@ def find_sites(problem: Problem) -> list[PatchSite]:
         name = problem.job.scene.mesh.name
         raise InvalidInput(
             f"There is no place on {name!r} for a patch of {settings.patch:.1%} of what can be seen of it.",
-            hint="Make it smaller, widen the mask, or take a UV map that no two places share (--uv new).",
+            hint="Choose another size or a larger texture, widen the mask, or take a UV map that no two places share"
+            " (--uv new).",
         )
     views = list(itertools.islice(random_views(problem.job.scene.rig, rng, settings.backgrounds), VIEWS))
     return ranked(found, surface, _slope(problem, views)[surface.texel], [_shown(problem, view) for view in views])

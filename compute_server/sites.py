@@ -25,8 +25,8 @@ FACING, DEPTH = 0.5, 0.25
 STEEP = 0.9
 #: So many centres are tried, spread evenly over the surface, found among so many points of it.
 CANDIDATES, POINTS = 48, 4096
-#: Less of the square than this on free surface is no site.
-LEAST_AREA = 0.3
+#: Less of the square than this on free surface is no site, and fewer texels carry no picture.
+LEAST_AREA, LEAST_TEXELS = 0.3, 16
 
 
 def covers(site: PatchSite, position: Tensor, normal: Tensor | None = None) -> Tensor:
@@ -93,7 +93,7 @@ def _site(surface: TexelSurface, center: Tensor, normal: Tensor, edge: float) ->
         inside = covers(site, surface.position, surface.normal)
         facing = (surface.area * inside) @ surface.normal
         covered = float((surface.area * inside).sum())
-        if covered == 0 or float(facing.norm()) == 0:
+        if int(inside.sum()) < LEAST_TEXELS or float(facing.norm()) == 0:
             return None
         normal = torch.nn.functional.normalize(facing, dim=0)
     return msgspec.structs.replace(

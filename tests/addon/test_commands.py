@@ -87,7 +87,7 @@ def finished(cube_file: Path, server_address: str, tmp_path_factory: pytest.Temp
 def test_everything_promised_is_there(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     pictures = {f"{folder}/{number:02}.png" for folder in ("before", "after") for number in range(8)}
-    assert names == {"texture.png", "result.blend", "views.png", "check.png", "report.json"} | pictures
+    assert names == {"texture.png", "patch.png", "result.blend", "views.png", "check.png", "report.json"} | pictures
 
 
 def test_trained_and_held_out_classifiers_are_reported_in_both_renderers(finished: Path) -> None:
@@ -123,6 +123,56 @@ def test_nothing_of_the_check_is_left_in_the_blend(finished: Path) -> None:
     assert len(bpy.data.scenes) == 1
     assert {material.name for material in bpy.data.materials} == {"Paint", "Paint coffee mug"}
     assert {image.name for image in bpy.data.images if image.type != "RENDER_RESULT"} == {"coffee mug"}
+
+
+def test_the_masked_part_is_cut_out_with_its_size(finished: Path) -> None:
+    patch = report_of(finished)["patch"]
+    assert patch["file"] == "patch.png"
+    assert patch["sites"] == []
+    # The soft mask reaches from the top, 2 m wide, down to the foot of the sides.
+    assert 4e6 < patch["area_mm2"] <= 21e6
+
+
+def test_a_patch_is_placed_by_search_and_said_to_be(
+    cube_file: Path, server_address: str, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert optimize(cube_file, server_address, out, "--patch", "0.1", "--uv", "new") == 0
+    report = report_of(out)
+    edge = report["patch"]["sites"][0]["edge"]
+    assert report["patch"]["width_mm"] == pytest.approx(1000 * edge, rel=0.15)
+    assert (out / "patch.png").exists()
+    assert "The patch is" in capfd.readouterr().out
+
+
+def test_a_collected_job_repeats_bit_for_bit_without_blender(
+    cube_file: Path, server_address: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "box.job"
+    given = ["--object", "Box", "--target", "coffee mug", *FAST, "--steps", "2", "--out", str(file)]
+    assert commands.main_with_scene([str(cube_file), "collect", *given]) == 0
+    here = tmp_path / "here"
+    assert optimize(cube_file, server_address, here) == 0
+    replay = [sys.executable, "-m", "compute_server.cli", "run", str(file), "--device", "cpu", "--out"]
+    made = []
+    for name in ("first", "again"):
+        subprocess.run([*replay, str(tmp_path / name)], check=True, capture_output=True)
+        made.append((tmp_path / name / "texture.png").read_bytes())
+    assert made[0] == made[1] == (here / "texture.png").read_bytes()
+
+
+def test_collecting_into_a_folder_is_refused(cube_file: Path, tmp_path: Path, capfd: Any) -> None:
+    given = ["--object", "Box", "--target", "coffee mug", "--out", str(tmp_path)]
+    assert commands.main_with_scene([str(cube_file), "collect", *given]) == 5
+    assert "is a folder" in capfd.readouterr().err
+
+
+def test_a_step_larger_than_the_ball_is_warned_of(
+    cube_file: Path, server_address: str, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert optimize(cube_file, server_address, out, "--alpha", "0.2", "--epsilon", "0.1") == 0
+    captured = capfd.readouterr()
+    assert "A step of 0.2 is larger than ε, 0.1" in captured.out + captured.err
+    assert report_of(out)["cautions"]
 
 
 def test_zero_steps_leave_the_texture_as_it_was(cube_file: Path, server_address: str, out: Path) -> None:
