@@ -32,6 +32,7 @@ from .objectives import objective, total_variation
 from .problem import Problem
 from .render.sampling import Transport
 from .steppers import Octaves, Stepper, project, stepper
+from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
 
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
@@ -154,11 +155,23 @@ def exchange(problem: Problem, theta: Tensor, batch: Transport, report: StepRepo
 
 def mover(problem: Problem) -> Stepper:
     """The stepper that the job asks for, at several scales if it asks for those too."""
-    settings, texture = problem.job.settings, problem.texture
+    settings = problem.job.settings
     if settings.octaves == 1:
         return stepper(settings.stepper)
-    texels = texture.target[: len(texture.start)]
-    return Octaves(lambda: stepper(settings.stepper), texels, texture.shape[1], settings.octaves)
+    return Octaves(lambda: stepper(settings.stepper), _cells(problem), settings.octaves)
+
+
+def _cells(problem: Problem) -> Tensor:
+    """Where each row of Θ lies on a grid: row and column of a texel, or the cell of space that a vertex is in, as large
+    as the mesh is fine."""
+    texture, geometry = problem.texture, problem.renderer.geometry
+    place = texture.target[: len(texture.start)]
+    if texture.layout is None:
+        position = geometry.positions[place]
+        edge = (2 * triangle_areas(geometry).mean()).sqrt().clamp_min(torch.finfo(position.dtype).tiny)
+        return ((position - position.amin(dim=0)) / edge).long()
+    width = texture.shape[1]
+    return torch.stack([torch.div(place, width, rounding_mode="floor"), place % width], dim=1)
 
 
 def _miner(problem: Problem) -> Miner | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from shared import messages as m
 from shared import targets
 from shared.errors import InvalidInput
-from shared.scene import Scene, Texture, VertexTexture, check_scene
+from shared.scene import Scene, VertexTexture, check_scene
 from shared.targets import Target
 
 from .classifiers import Classifier, labels, loaded
@@ -61,7 +61,7 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
     settings = job.settings
     target = targets.resolve(settings.target, labels())
     objective(settings.objective)
-    _check_settings(settings, job.scene.texture)
+    _check_settings(settings)
     raster, flat_raster = rasterizer.choose(rasterizer_name, device), rasterizer.choose("numba", torch.device("cpu"))
     weight = free_weights(job.scene, flat_raster)
     texture = texture_model(job.scene, weight, device)
@@ -117,11 +117,9 @@ def _check_seen(problem: Problem) -> None:
         )
 
 
-def _check_settings(settings: m.Settings, texture: Texture) -> None:
+def _check_settings(settings: m.Settings) -> None:
     """What the types cannot say: settings that contradict one another."""
     check_models(settings)
-    if settings.octaves > 1 and isinstance(texture, VertexTexture):
-        raise InvalidInput("Vertex colours have one scale only.", hint="Choose a UV texture, or one octave.")
     if settings.method == "flat" and not settings.patch:
         raise InvalidInput("Only a patch can be made flat.", hint="Give the patch a size, such as --patch 0.05.")
     if settings.mined and settings.sampling == "fixed":

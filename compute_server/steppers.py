@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -65,27 +66,44 @@ class Octaves:
     and so on. A block moves as a whole, against the sum of its texels' gradients; each scale has an equal share of α.
     """
 
-    def __init__(self, make: Callable[[], Stepper], texels: Tensor, width: int, count: int) -> None:
-        """`texels [K]` says where each row of Θ lies in a texture of this `width` (flat index), `count` how many
-        scales there are."""
-        row, column = torch.div(texels, width, rounding_mode="floor"), texels % width
-        self._blocks = [
-            torch.unique((row >> octave) * width + (column >> octave), return_inverse=True)[1]
-            for octave in range(count)
-        ]
+    def __init__(self, make: Callable[[], Stepper], cells: Tensor, count: int) -> None:
+        """`cells [K, D] int64` says where each row of Θ lies on a grid (row and column of a texel, say), `count` how
+        many scales there are."""
+        self._parents, self._sizes = [], []
+        for _ in range(1, count):
+            cells, parent = _halved(cells)
+            self._parents.append(parent)
+            self._sizes.append(len(cells))
         self._steppers = [make() for _ in range(count)]
         self._offsets: list[Tensor | None] = [None] * count
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        for octave, (block, mover) in enumerate(zip(self._blocks, self._steppers, strict=True)):
-            slope = gradient.new_zeros(int(block.max()) + 1, gradient.shape[1]).index_add_(0, block, gradient)
-            before = self._offsets[octave]
-            before = torch.zeros_like(slope) if before is None else before
-            after = mover.step(before, slope, alpha / len(self._steppers))
-            self._offsets[octave] = after
-            theta = theta + (after - before)[block]
-        return theta
+        slopes = [gradient]
+        for parent, size in zip(self._parents, self._sizes, strict=True):
+            slopes.append(gradient.new_zeros(size, gradient.shape[1]).index_add_(0, parent, slopes[-1]))
+        moved = self._moved(-1, slopes[-1], alpha)
+        for octave in reversed(range(len(self._parents))):
+            moved = self._moved(octave, slopes[octave], alpha) + moved[self._parents[octave]]
+        return theta + moved
+
+    def _moved(self, octave: int, slope: Tensor, alpha: float) -> Tensor:
+        """How far the blocks of one scale go."""
+        before = self._offsets[octave]
+        before = torch.zeros_like(slope) if before is None else before
+        after = self._steppers[octave].step(before, slope, alpha / len(self._steppers))
+        self._offsets[octave] = after
+        return after - before
+
+
+def _halved(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells ``[L, D]`` of a grid half as fine that hold any of `cells [K, D]`, and which of them each is in."""
+    coarse = cells >> 1
+    extent = tuple(int(most) + 1 for most in coarse.amax(dim=0))
+    strides = [math.prod(extent[axis + 1 :]) for axis in range(len(extent))]
+    # One number for a cell: many times faster to sort than its coordinates.
+    number, parent = torch.unique((coarse * coarse.new_tensor(strides)).sum(dim=1), return_inverse=True)
+    return torch.stack(torch.unravel_index(number, extent), dim=1), parent
 
 
 STEPPERS: dict[str, type[Stepper]] = {"sign": Sign, "momentum": MomentumSign, "adam": Adam}

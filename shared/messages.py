@@ -43,10 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     recognised least so far.
 
     With ``patch`` above 0 only a square patch of that share of the surface that the rig's cameras see may change,
-    inside the mask: at the site
-    that a search ranks best, or at a random one (``patch_site``). ``method`` "flat" makes the patch without the object,
-    over random moves, turns and sizes on backgrounds, with the same number of steps and pictures, and only then puts it
-    there: the baseline.
+    inside the mask: at the site that a search ranks best, or at a random one (``patch_site``). ``method`` "flat" makes
+    the patch without the object, over random moves, turns and sizes on backgrounds, with the same number of steps and
+    pictures, and only then puts it there: the baseline.
 
     Of several ``models``, ``leave_one_out`` also trains without each in turn, and tells how the texture that was made
     without it does with it.
@@ -61,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     samples: Literal[1, 4, 9, 16] = 4
-    alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.01
+    alpha: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.06
     epsilon: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     norm: Literal["linf", "l2"] = "linf"
     stepper: Literal["sign", "momentum", "adam"] = "sign"
@@ -69,8 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ensemble: Literal["mean", "worst"] = "mean"
     weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
-    augment: tuple[Augmentation, ...] = ()
-    octaves: Annotated[int, msgspec.Meta(ge=1, le=8)] = 1
+    augment: tuple[Augmentation, ...] = ("resize", "brightness")
+    octaves: Annotated[int, msgspec.Meta(ge=1, le=8)] = 8
     mined: Fraction = 0.0
     patch: Annotated[float, msgspec.Meta(ge=0.0, le=0.5)] = 0.0
     patch_site: Literal["best", "random"] = "best"

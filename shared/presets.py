@@ -18,15 +18,22 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "thorough": {"steps": 1500, "views": 12},
 }
 
+#: So many steps go from the middle of an L∞ ball to its border, at least, if nobody says how large they are.
+STEPS_IN_BALL = 4
+
 
 def settings(target: str, preset: str = "standard", **overrides: Any) -> Settings:
-    """Settings of a preset; `overrides` that are None leave the preset's value.
+    """Settings of a preset; `overrides` that are None leave the preset's value, but a step size that is not given is
+    small beside an L∞ ball that is.
 
     Raises :class:`InvalidInput` that names the presets, or the setting whose value is out of bounds.
     """
     if preset not in PRESETS:
         raise InvalidInput(f"No preset is called {preset!r}.", hint=f"There are {', '.join(PRESETS)}.")
-    return _checked(Settings, {"target": target, **PRESETS[preset]}, overrides)
+    made = _checked(Settings, {"target": target, **PRESETS[preset]}, overrides)
+    if made.epsilon is None or made.norm != "linf" or overrides.get("alpha") is not None:
+        return made
+    return msgspec.structs.replace(made, alpha=min(made.alpha, made.epsilon / STEPS_IN_BALL))
 
 
 def image_settings(target: str = "", **overrides: Any) -> ImageSettings:

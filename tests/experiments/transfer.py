@@ -16,9 +16,11 @@ import torch
 
 from .runs import Runs
 
-#: The budget of every run in the table: small, so that seeds and meshes can be many.
+#: The budget of every run in the table, small, so that seeds and meshes can be many, and what each option is added to.
 BUDGET: dict[str, Any] = {"steps": 120, "views": 6, "samples": 1, "held_out_views": 64, "check_views": 0}
+BASE: dict[str, Any] = {"stepper": "sign", "alpha": 0.01, "augment": (), "octaves": 1, "mined": 0.0, "smoothness": 0.0}
 CORRUPTIONS = ("blur", "noise", "jpeg", "fog", "brightness")
+COARSE: dict[str, Any] = {"octaves": 8, "alpha": 0.06}
 OPTIONS: dict[str, dict[str, Any]] = {
     "sign steps (base)": {},
     "momentum-sign steps": {"stepper": "momentum"},
@@ -32,7 +34,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "brightness": {"augment": ("brightness",)},
     "all corruptions": {"augment": CORRUPTIONS},
     "resize, crops and corruptions": {"augment": ("resize", "crop", *CORRUPTIONS)},
+    "α 0.03": {"alpha": 0.03},
     "4 octaves": {"octaves": 4},
+    "8 octaves": {"octaves": 8},
+    "8 octaves, α 0.06": COARSE,
+    "8 octaves, α 0.06, resize and pad": {**COARSE, "augment": ("resize",)},
+    "8 octaves, α 0.06, resize and pad, brightness": {**COARSE, "augment": ("resize", "brightness")},
+    "the same, a quarter of the views mined": {**COARSE, "augment": ("resize", "brightness"), "mined": 0.25},
     "total variation, weight 5": {"smoothness": 5.0},
     "a quarter of the views mined": {"mined": 0.25},
     "margin instead of cross-entropy": {"objective": "margin"},
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     runs = Runs(given.memory)
     for seed, name, jobfile in itertools.product(range(given.seeds), OPTIONS, given.jobfiles):
-        figures = runs.figures(jobfile, **BUDGET, **OPTIONS[name], seed=seed)["models"]
+        figures = runs.figures(jobfile, **{**BUDGET, **BASE, **OPTIONS[name]}, seed=seed)["models"]
         shown = "  ".join(f"{each['held_out']['after']['mean']:.3f}" for each in figures.values())
         print(f"{jobfile.stem:8} seed {seed}  {name:32} {shown}", flush=True)
     print("\n".join(table(runs, given.jobfiles, range(given.seeds))))
@@ -66,7 +74,7 @@ def table(runs: Runs, jobfiles: Sequence[Path], seeds: Sequence[int]) -> list[st
     ]
     for name, changes in OPTIONS.items():
         found = [
-            runs.figures(jobfile, **BUDGET, **changes, seed=seed)
+            runs.figures(jobfile, **{**BUDGET, **BASE, **changes}, seed=seed)
             for jobfile, seed in itertools.product(jobfiles, seeds)
         ]
         own, other = ([each["models"][model]["held_out"]["after"] for each in found] for model in (TRAINED, HELD_OUT))

@@ -13,8 +13,11 @@ from compute_server.problem import Problem
 from shared import messages as m
 from shared.scene import Scene, View
 
-#: Enough to see an effect, few enough for a test.
-SMALL = {"steps": 4, "views": 2, "samples": 1, "held_out_views": 4, "check_views": 2, "preview_every_s": 0.0}
+#: Enough to see an effect, few enough for a test; nothing for transfer, so that each test adds what it is about.
+SMALL = {
+    **{"steps": 4, "views": 2, "samples": 1, "held_out_views": 4, "check_views": 2, "preview_every_s": 0.0},
+    **{"alpha": 0.01, "augment": (), "octaves": 1},
+}
 
 
 def small_job(name: str = "small", scene: Scene | None = None, **settings: Any) -> m.Job:

@@ -94,6 +94,19 @@ def test_vertex_colours_are_optimised_too() -> None:
     assert seen.reports[-1].confidence.mean() > 3 * seen.reports[0].confidence.mean()
 
 
+def test_vertex_colours_move_at_several_scales_where_that_is_asked_for() -> None:
+    """Vertices that one view does not see move with their neighbours in space."""
+    scene = bench_scene(16)
+    scene = msgspec.structs.replace(
+        scene, texture=VertexTexture(np.full((len(scene.mesh.positions), 3), 128, np.uint8))
+    )
+    moved = []
+    for octaves in (1, 5):
+        problem, trace, _ = solve(small_job(scene=scene, octaves=octaves, steps=1, views=1, alpha=0.05))
+        moved.append(int((trace.theta != problem.texture.start).any(dim=1).sum()))
+    assert moved[1] > 1.2 * moved[0]
+
+
 def test_two_classifiers_are_trained_together() -> None:
     both = make_problem(small_job(models=("efficientnet_lite0", "efficientnet_lite1")), CPU)
     batch = both.renderer.prepare(fixed_views(both.job.scene.rig)[:2], both.size, 1)

@@ -74,13 +74,13 @@ def test_an_unknown_stepper_is_refused_with_those_there_are() -> None:
 
 
 def grid(height: int, width: int) -> torch.Tensor:
-    return torch.arange(height * width)
+    return torch.cartesian_prod(torch.arange(height), torch.arange(width))
 
 
 def test_octaves_move_a_block_as_a_whole_where_its_gradient_agrees() -> None:
     gradient = torch.zeros(16, 3)
     gradient[0] = 1.0  # one texel of a 4 × 4 texture says: down
-    moved = Octaves(Sign, grid(4, 4), 4, 3).step(torch.zeros(16, 3), gradient, 0.3)[:, 0].reshape(4, 4)
+    moved = Octaves(Sign, grid(4, 4), 3).step(torch.zeros(16, 3), gradient, 0.3)[:, 0].reshape(4, 4)
     assert moved[0, 0] == pytest.approx(-0.3)  # at every scale
     assert moved[1, 1] == pytest.approx(-0.2)  # in the same 2 × 2 block, and in the same 4 × 4 block
     assert moved[3, 3] == pytest.approx(-0.1)  # in the same 4 × 4 block only
@@ -89,13 +89,20 @@ def test_octaves_move_a_block_as_a_whole_where_its_gradient_agrees() -> None:
 def test_one_octave_is_the_stepper_itself() -> None:
     torch.manual_seed(0)
     theta, gradient = torch.rand(12, 3), torch.randn(12, 3)
-    alone = Octaves(MomentumSign, grid(3, 4), 4, 1).step(theta, gradient, 0.02)
+    alone = Octaves(MomentumSign, grid(3, 4), 1).step(theta, gradient, 0.02)
     assert torch.allclose(alone, MomentumSign().step(theta, gradient, 0.02), atol=1e-7)
 
 
 def test_octaves_work_on_the_free_texels_of_a_masked_texture() -> None:
-    texels = torch.tensor([0, 5, 10, 15])  # a diagonal of a 4 × 4 texture
-    moved = Octaves(Sign, texels, 4, 2).step(
+    diagonal = torch.tensor([[0, 0], [1, 1], [2, 2], [3, 3]])
+    moved = Octaves(Sign, diagonal, 2).step(
         torch.zeros(4, 3), torch.tensor([[1.0], [1.0], [-3.0], [1.0]]).expand(4, 3), 0.2
     )
     assert moved[:, 0].tolist() == pytest.approx([-0.2, -0.2, 0.2, 0.0])
+
+
+def test_octaves_work_on_cells_of_space() -> None:
+    vertices = torch.tensor([[0, 0, 0], [1, 1, 1], [0, 0, 2], [6, 4, 2]])
+    gradient = torch.tensor([[1.0], [0.0], [0.0], [0.0]]).expand(4, 3)
+    moved = Octaves(Sign, vertices, 3).step(torch.zeros(4, 3), gradient, 0.3)
+    assert moved[:, 0].tolist() == pytest.approx([-0.3, -0.2, -0.1, 0.0])

@@ -72,6 +72,13 @@ def test_a_setting_out_of_bounds_is_refused_by_its_name(wrong: dict[str, object]
         settings("jeep", **wrong)
 
 
+def test_steps_are_small_beside_a_ball_unless_they_are_given() -> None:
+    assert settings("jeep", epsilon=0.06).alpha == pytest.approx(0.015)
+    assert settings("jeep", epsilon=0.06, alpha=0.05).alpha == 0.05
+    assert settings("jeep", epsilon=0.9).alpha == Settings(target="jeep").alpha
+    assert settings("jeep", epsilon=0.06, norm="l2").alpha == Settings(target="jeep").alpha
+
+
 def test_steps_larger_than_the_ball_are_cautioned_against() -> None:
     (said,) = cautions(settings("jeep", alpha=0.1, epsilon=0.05))
     assert "0.1 is larger than ε, 0.05" in said
