@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity bars transfer-table clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -52,6 +52,26 @@ matrix: .venv/installed
 FIDELITY ?=
 fidelity: .venv/installed
 	cd tests && ../$(BIN)/python -m fidelity.run $(FIDELITY)
+
+# docs/experiments.md, of the meshes car.ply and bus.ply of microsoft/unadversarial (src/resources) in MESHES. Hours on
+# two cores: what is done is remembered in out/experiments.
+MESHES ?= meshes
+JOBS := out/experiments
+bars: .venv/installed $(JOBS)/car.job $(JOBS)/bus.job $(JOBS)/car-atlas.job $(JOBS)/bus-atlas.job
+	cd tests && ../$(BIN)/python -m experiments.bars ../$(JOBS)/car.job ../$(JOBS)/bus.job \
+	    --patches ../$(JOBS)/car-atlas.job ../$(JOBS)/bus-atlas.job --memory ../$(JOBS)
+
+transfer-table: .venv/installed $(JOBS)/car.job $(JOBS)/bus.job
+	cd tests && ../$(BIN)/python -m experiments.transfer ../$(JOBS)/car.job ../$(JOBS)/bus.job --memory ../$(JOBS)
+
+COLLECT = $(BIN)/python -m blender_addon $(MESHES)/$(basename $(firstword $(subst -, ,$(@F)))).ply collect \
+    --init "\#808080" --held-out-models efficientnet_lite1 --out $@
+$(JOBS)/car%: TARGET := sports car
+$(JOBS)/%-atlas.job: .venv/installed
+	$(COLLECT) --target "$(TARGET)" --uv new --texture-size 1024
+
+$(JOBS)/%.job: .venv/installed
+	$(COLLECT) --target "$(TARGET)"
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

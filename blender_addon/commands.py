@@ -176,9 +176,9 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoothness", type=float, metavar="W", help="weight of the texture's total variation")
     parser.add_argument(
         "--augment",
-        type=_names,
+        type=_augmentations,
         metavar="A,B",
-        help="what pictures go through in training: resize, crop, blur, noise, jpeg, fog, brightness",
+        help="what pictures go through in training: resize, crop, blur, noise, jpeg, fog, brightness, or none",
     )
     parser.add_argument("--octaves", type=int, metavar="N", help="scales at which the texture moves at once")
     parser.add_argument("--mined", type=float, metavar="SHARE", help="share of views taken from the hardest found")
@@ -253,6 +253,10 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("name at least one")
     return names
+
+
+def _augmentations(text: str) -> tuple[str, ...]:
+    return () if text == "none" else _names(text)
 
 
 def _settings(options: argparse.Namespace) -> messages.Settings:

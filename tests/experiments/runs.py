@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from helpers.jobs import Silent
 
 from compute_server.jobs import run_job
+from compute_server.render.geometry import from_mesh
+from compute_server.texel_surface import vertex_surface
 from shared import messages as m
+from shared.scene import Scene
 from shared.wire import load_message
 
 
@@ -24,10 +28,11 @@ class Runs:
 
     memory: Path
 
-    def figures(self, jobfile: Path, **changes: Any) -> dict[str, Any]:
-        """The held-out figures of the job in `jobfile` with `changes` of its settings: ``models``, name to figures, and
-        ``seconds``. Computed once."""
-        key = json.dumps([jobfile.name, hashlib.sha256(jobfile.read_bytes()).hexdigest(), changes], sort_keys=True)
+    def figures(self, jobfile: Path, *, belt: float = 1.0, **changes: Any) -> dict[str, Any]:
+        """The held-out figures of the job in `jobfile` with `changes` of its settings, and with a mask that leaves a
+        `belt` of this share of the surface free: ``models``, name to figures, and ``seconds``. Computed once."""
+        marks: list[Any] = [jobfile.name, hashlib.sha256(jobfile.read_bytes()).hexdigest(), changes]
+        key = json.dumps(marks if belt == 1.0 else [*marks, belt], sort_keys=True)
         known = self.memory / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
         if known.exists():
             return dict(json.loads(known.read_text()))
@@ -35,13 +40,29 @@ class Runs:
         assert isinstance(message, m.Submit)
         settings = msgspec.convert({**msgspec.to_builtins(message.job.settings), **changes}, m.Settings)
         began = time.perf_counter()
-        result = run_job(msgspec.structs.replace(message.job, settings=settings), torch.device("cpu"), Silent())
+        job = m.Job(id=message.job.id, scene=_belted(message.job.scene, belt), settings=settings)
+        result = run_job(job, torch.device("cpu"), Silent())
         found = {
             "models": msgspec.to_builtins(result.models),
             "seconds": time.perf_counter() - began,
             "optimise_s": result.timing.optimise_s,
+            "coverage": result.mask_coverage,
+            "site": msgspec.to_builtins(result.sites[0]) if result.sites else None,
             "key": key,
         }
         self.memory.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps(found, indent=1))
         return found
+
+
+def _belted(scene: Scene, share: float) -> Scene:
+    """`scene` with a mask that leaves free what lies around the middle of its height: this `share` of the surface."""
+    if share == 1.0:
+        return scene
+    surface = vertex_surface(from_mesh(scene.mesh))
+    upward = surface.position[:, 2].argsort()
+    below = (surface.area[upward].cumsum(0) / surface.area.sum()).numpy()
+    inside = surface.texel[upward].numpy()[abs(below - 0.5) <= share / 2]
+    mask = np.zeros(len(scene.mesh.positions), np.float32)
+    mask[inside] = 1.0
+    return msgspec.structs.replace(scene, mesh=msgspec.structs.replace(scene.mesh, mask=mask))

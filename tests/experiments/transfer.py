@@ -19,12 +19,10 @@ from .runs import Runs
 #: The budget of every run in the table, small, so that seeds and meshes can be many, and what each option is added to.
 BUDGET: dict[str, Any] = {"steps": 120, "views": 6, "samples": 1, "held_out_views": 64, "check_views": 0}
 BASE: dict[str, Any] = {"stepper": "sign", "alpha": 0.01, "augment": (), "octaves": 1, "mined": 0.0, "smoothness": 0.0}
-CORRUPTIONS = ("blur", "noise", "jpeg", "fog", "brightness")
 COARSE: dict[str, Any] = {"octaves": 8, "alpha": 0.06}
 OPTIONS: dict[str, dict[str, Any]] = {
     "sign steps (base)": {},
     "momentum-sign steps": {"stepper": "momentum"},
-    "Adam, α 0.03": {"stepper": "adam", "alpha": 0.03},
     "random resize and pad": {"augment": ("resize",)},
     "local crops": {"augment": ("crop",)},
     "blur": {"augment": ("blur",)},
@@ -32,8 +30,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"augment": ("jpeg",)},
     "fog": {"augment": ("fog",)},
     "brightness": {"augment": ("brightness",)},
-    "all corruptions": {"augment": CORRUPTIONS},
-    "resize, crops and corruptions": {"augment": ("resize", "crop", *CORRUPTIONS)},
     "α 0.03": {"alpha": 0.03},
     "4 octaves": {"octaves": 4},
     "8 octaves": {"octaves": 8},
@@ -43,7 +39,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "the same, a quarter of the views mined": {**COARSE, "augment": ("resize", "brightness"), "mined": 0.25},
     "total variation, weight 5": {"smoothness": 5.0},
     "a quarter of the views mined": {"mined": 0.25},
-    "margin instead of cross-entropy": {"objective": "margin"},
 }
 TRAINED, HELD_OUT = "efficientnet_lite0", "efficientnet_lite1"
 

@@ -46,6 +46,19 @@ def test_loss_falls_and_confidence_rises_on_the_rigs_own_views(stepper: str) -> 
     assert last.confidence.mean() > 10 * first.confidence.mean()
 
 
+@pytest.mark.parametrize(
+    ("objective", "target"), [("margin", "golf ball"), ("cross_entropy", "golf ball|croquet ball|baseball")]
+)
+def test_a_margin_grows_and_a_set_of_classes_is_recognised(objective: str, target: str) -> None:
+    scene = bench_scene(128)
+    scene = msgspec.structs.replace(scene, rig=msgspec.structs.replace(scene.rig, cameras=scene.rig.cameras[:2]))
+    chosen = {"sampling": "fixed", "steps": 14, "alpha": 0.03, "objective": objective, "target": target}
+    problem, _, seen = solve(small_job(scene=scene, **chosen))
+    assert len(problem.target.indices) == target.count("|") + 1
+    assert seen.reports[-1].loss < seen.reports[0].loss - 1
+    assert seen.reports[-1].confidence.mean() > 10 * seen.reports[0].confidence.mean()
+
+
 def test_the_loss_gradient_agrees_with_a_finite_difference() -> None:
     problem = make_problem(small_job(samples=4, views=1), CPU)
     batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig)[:1], problem.size, 4)

@@ -59,6 +59,12 @@ def test_a_misspelt_name_is_refused_with_the_nearest(query: str, offered: str) -
     assert f"'{offered}'" in caught.value.hint
 
 
+def test_a_member_that_no_label_has_is_named() -> None:
+    with pytest.raises(UnknownTarget, match="zeppelin") as caught:
+        resolve("jeep|zeppelin", LABELS)
+    assert "jeep" not in caught.value.message
+
+
 @pytest.mark.parametrize("query", ["", "jeep|", "|", "²", "--5", "1.5", "٣", "xyzzy"])
 def test_what_names_nothing_is_refused(query: str) -> None:
     with pytest.raises(UnknownTarget):
