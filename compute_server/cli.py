@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     _device_arguments(bench)
 
     run = _command(commands, "run", _run, "do one job from a file, without a server")
-    run.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect, or by --save-job")
+    run.add_argument(
+        "jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect, or by --save-job"
+    )
     run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture and result.json")
     _device_arguments(run)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared import messages as m
 from shared.errors import InvalidInput, OutputFailed
+from shared.presets import cautions
 from shared.scene import VertexTexture, View
 from shared.wire import load_message
 
@@ -22,9 +23,16 @@ from .jobs import choose_device, job_steps, run_job
 from .optimize import StepReport
 from .problem import Problem
 
+#: What the report says of a patch; its picture is a file of its own.
+PATCH_FIELDS = tuple(name for name in m.Patch.__struct_fields__ if name != "png")
+
+#: The files that may hold what a job made.
+TEXTURES = {"texture.png", "patch.png", "colors.npy"}
+
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
-    """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``) and ``result.json`` into `out`."""
+    """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``), ``result.json`` and, where only a part of the
+    surface could change, ``patch.png`` into `out`."""
     message = load_message(jobfile)
     if not isinstance(message, m.Submit):
         raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
@@ -43,6 +51,9 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
         "settings": message.job.settings,
         "models": result.models,
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
+        "patch": result.patch and {name: getattr(result.patch, name) for name in PATCH_FIELDS},
+        "sites": result.sites,
+        "cautions": cautions(message.job.settings),
         "device": result.device,
         "timing": result.timing,
         "versions": result.versions,
@@ -50,10 +61,14 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
     files = {"result.json": msgspec.json.format(msgspec.json.encode(summary), indent=2)}
     if result.texture_png is not None:
         files["texture.png"] = result.texture_png.tobytes()
+    if result.patch is not None:
+        files["patch.png"] = result.patch.png.tobytes()
     if isinstance(result.texture, VertexTexture):
         files["colors.npy"] = _colors(result.texture)
     write_files(out, files)
-    _print(result, out)
+    for name in TEXTURES - set(files):  # of an earlier job in the same folder
+        (out / name).unlink(missing_ok=True)
+    _print(result, message.job.settings, out)
     return 0
 
 
@@ -133,8 +148,10 @@ def _colors(texture: VertexTexture) -> bytes:
     return buffer.getvalue()
 
 
-def _print(result: m.Result, out: Path) -> None:
+def _print(result: m.Result, settings: m.Settings, out: Path) -> None:
     console = Console(highlight=False)
+    for caution in cautions(settings):
+        console.print(caution)
     for name, figures in result.models.items():
         before, after = figures.held_out.before, figures.held_out.after
         console.print(

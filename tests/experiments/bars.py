@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.presets import PRESETS
+
 from .runs import Runs
 
 LITE0, LITE1 = "efficientnet_lite0", "efficientnet_lite1"
@@ -23,7 +25,8 @@ TEXTURES: dict[str, tuple[dict[str, Any], Sequence[int]]] = {
     "ε = 0.01 as a ball, 50 steps": ({"epsilon": 0.01, "alpha": 0.0025, "steps": 50}, (0,)),
     "0.01 as a step, 50 steps": ({"alpha": 0.01, "steps": 50, "augment": (), "octaves": 1}, (0,)),
 }
-PATCH: dict[str, Any] = {"patch": 0.05}
+#: With the Draft preset, since there are so many.
+PATCH: dict[str, Any] = {**PRESETS["draft"], "held_out_views": 64, "patch": 0.05}
 PATCHES: dict[str, tuple[dict[str, Any], Sequence[int]]] = {
     "patch of 5 %, best site": (PATCH, (0,)),
     "patch of 5 %, random sites": ({**PATCH, "patch_site": "random"}, (0, 1, 2)),

@@ -65,6 +65,23 @@ def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "unseen views" in capsys.readouterr().out
 
 
+def test_run_cuts_out_what_changed_and_leaves_nothing_of_an_earlier_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    save_message(m.Submit(small_job("part", steps=1, patch=0.1, epsilon=0.01, alpha=0.1)), tmp_path / "part.job")
+    assert cli.main(["run", str(tmp_path / "part.job"), "--out", str(out)]) == 0
+    report = json.loads((out / "result.json").read_text())
+    assert list(Image.open(out / "patch.png").size) == report["patch"]["box"][2:]
+    assert report["patch"]["width_mm"] > 0
+    assert report["sites"][0]["score"] == max(site["score"] for site in report["sites"])
+    assert "larger than ε" in capsys.readouterr().out
+    save_message(m.Submit(small_job("whole", steps=1)), tmp_path / "whole.job")
+    assert cli.main(["run", str(tmp_path / "whole.job"), "--out", str(out)]) == 0
+    assert not (out / "patch.png").exists()
+    assert json.loads((out / "result.json").read_text())["patch"] is None
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
