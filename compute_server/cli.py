@@ -76,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture and result.json")
     _device_arguments(run)
 
+    sweep = _command(commands, "sweep", _sweep, "look at a job's object from all around, in every light")
+    sweep.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect")
+    sweep.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where table and maps go")
+    sweep.add_argument("--texture", type=Path, help="texture.png that was made of the job (default: its own)")
+    sweep.add_argument("--models", type=_names, metavar="A,B", help="classifiers (default: all of the job)")
+    sweep.add_argument("--azimuths", type=_positive, default=36, help="directions around (default 36)")
+    sweep.add_argument("--elevations", type=_positive, default=9, help="directions upwards (default 9)")
+    sweep.add_argument("--patch", metavar="COLOR|FILE", help="put this on the object, such as black, place after place")
+    sweep.add_argument("--patch-size", type=float, default=0.05, metavar="SHARE", help="of the surface (default 0.05)")
+    sweep.add_argument("--places", type=_positive, default=6, help="how many places (default 6)")
+    _device_arguments(sweep)
+
     image = _command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
     image.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="files, or folders of them")
     image.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the new pictures go, as PNG")
@@ -110,6 +122,16 @@ def _command(
 def _device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--rasterizer", choices=("auto", "numba", "numpy", "nvdiffrast"), default="auto")
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    from .sweep import Request, Sticker, sticker_picture, sweep_file
+
+    if not 0 < given.patch_size <= 0.5:
+        raise errors.InvalidInput(f"--patch-size {given.patch_size:g} is no share of the surface between 0 and 0.5.")
+    sticker = Sticker(sticker_picture(given.patch), given.patch_size, given.places) if given.patch else None
+    request = Request(given.azimuths, given.elevations, given.texture, given.models, sticker)
+    return sweep_file(given.jobfile, given.out, request, given.device, given.rasterizer)
 
 
 def _positive(text: str) -> int:

@@ -22,9 +22,10 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Figures:
-    """Confidence in the target and correctness of top-1, one for each view, ``[N]``."""
+    """Confidence in the target, the top-1 class and whether it is right, one for each view, ``[N]``."""
 
     confidence: Tensor
+    top1: Tensor
     right: Tensor
 
     def stats(self) -> Stats:
@@ -64,11 +65,11 @@ def evaluate(
 def judge(classifier: Classifier, images: Tensor, target: Target) -> Figures:
     """Figures of pictures ``[N, H, W, 3]`` by one classifier."""
     logits = classifier.logits(images)
-    return Figures(confidence(logits, target).cpu(), is_right(logits, target).cpu())
+    return Figures(confidence(logits, target).cpu(), logits.argmax(dim=1).cpu(), is_right(logits, target).cpu())
 
 
 def _joined(parts: Sequence[Figures]) -> Figures:
-    return Figures(torch.cat([part.confidence for part in parts]), torch.cat([part.right for part in parts]))
+    return Figures(*(torch.cat([getattr(part, name) for part in parts]) for name in ("confidence", "top1", "right")))
 
 
 @torch.no_grad()

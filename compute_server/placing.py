@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +51,7 @@ def find_sites(problem: Problem) -> list[PatchSite]:
     """
     settings, surface = problem.job.settings, problem.surface
     free = torch.from_numpy(problem.weight)[surface.texel]
-    edge = (settings.patch * _seen_area(problem)) ** 0.5
+    edge = patch_edge(problem, settings.patch)
     rng = generators(settings.seed).sites
     found = candidates(surface, free, edge, rng) if bool((free > 0).any()) else []
     if not found:
@@ -62,6 +63,11 @@ def find_sites(problem: Problem) -> list[PatchSite]:
         )
     views = list(itertools.islice(random_views(problem.job.scene.rig, rng, settings.backgrounds), VIEWS))
     return ranked(found, surface, _slope(problem, views)[surface.texel], [_shown(problem, view) for view in views])
+
+
+def patch_edge(problem: Problem, share: float) -> float:
+    """The edge of a square patch of this `share` of what the rig's cameras see of the surface, in metres."""
+    return math.sqrt(share * _seen_area(problem))
 
 
 def _seen_area(problem: Problem) -> float:

@@ -104,6 +104,27 @@ def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.
     return msgspec.structs.replace(camera, view=np.linalg.inv(moved), projection=frame @ camera.projection)
 
 
+def direction(camera: Camera, center: Vector) -> tuple[float, float]:
+    """Azimuth and elevation of `camera` as seen from `center`, in degrees: counter-clockwise from +X as seen from
+    above, and above the horizon."""
+    x, y, z = np.linalg.inv(camera.view)[:3, 3] - center
+    return math.degrees(math.atan2(y, x)) % 360.0, math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
+def camera_toward(rig: Rig, azimuth: float, elevation: float) -> Camera:
+    """The rig's camera that is nearest to a direction (see :func:`direction`), turned about the centre to that
+    direction."""
+
+    def apart(camera: Camera) -> tuple[float, float]:
+        there, height = direction(camera, rig.center)
+        return (azimuth - there + 180.0) % 360.0 - 180.0, elevation - height
+
+    nearest = min(rig.cameras, key=lambda camera: math.hypot(*apart(camera)))
+    around, up = np.radians(apart(nearest))
+    moved = _orbit(np.linalg.inv(nearest.view), np.array(rig.center), around, up, 1.0)
+    return msgspec.structs.replace(nearest, name=f"{azimuth:g}°, {elevation:g}°", view=np.linalg.inv(moved))
+
+
 def _orbit(to_world: np.ndarray, center: np.ndarray, azimuth: float, elevation: float, distance: float) -> np.ndarray:
     offset = to_world[:3, 3] - center
     horizontal = math.hypot(offset[0], offset[1])

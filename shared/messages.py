@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
-from .arrays import Blob, Picture, Pictures
+from .arrays import Array, Blob, Picture, Pictures
 from .errors import ErrorData
 from .scene import Scene, Texture, Vector, View
 from .targets import Target
@@ -214,6 +215,23 @@ class Patch(msgspec.Struct, frozen=True, kw_only=True):
     width_mm: float
     height_mm: float
     area_mm2: float
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """How the object is recognised from directions all around it, under each of the rig's lights, in front of grey.
+
+    ``azimuths`` (degrees, counter-clockwise from +X as seen from above) and ``elevations`` (degrees above the horizon)
+    are those of the camera as seen from the rig's centre. ``confidence`` in the target and the class of ``top1`` are
+    indexed by texture, classifier, light, elevation and azimuth.
+    """
+
+    textures: tuple[str, ...]
+    azimuths: tuple[float, ...]
+    elevations: tuple[float, ...]
+    lights: tuple[str, ...]
+    models: tuple[str, ...]
+    confidence: Annotated[np.ndarray, Array("float32", "T", "M", "L", "E", "A")]
+    top1: Annotated[np.ndarray, Array("int32", "T", "M", "L", "E", "A")]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -112,6 +113,61 @@ def test_a_taken_port_is_a_sentence_and_an_exit_code(capsys: pytest.CaptureFixtu
     assert f"127.0.0.1:{port} is taken" in said
     assert "Traceback" not in said
     context.destroy(linger=0)
+
+
+def test_sweep_looks_from_all_around(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_message(m.Submit(small_job("sweep", scene=bench_scene(64))), tmp_path / "a.job")
+    bright = np.full((64, 64, 3), 200, np.uint8)
+    Image.fromarray(bright).save(tmp_path / "texture.png")
+    asked = ["--azimuths", "3", "--elevations", "2", "--texture", str(tmp_path / "texture.png")]
+    assert cli.main(["sweep", str(tmp_path / "a.job"), "--out", str(tmp_path / "out"), *asked]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "sweep.csv").open()))
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())["survey"]
+    assert len(rows) == 2 * 1 * 1 * 2 * 3
+    assert found["textures"] == ["before", "after"]
+    assert float(rows[-1]["confidence"]) == pytest.approx(found["confidence"][1][0][0][1][2], abs=1e-6)
+    assert found["confidence"][0] != found["confidence"][1]
+    assert Image.open(tmp_path / "out" / "sweep 1.png").size[0] > 300
+    assert "least from azimuth" in " ".join(capsys.readouterr().out.split())
+
+
+def test_sweep_moves_a_patch_over_the_object(tmp_path: Path) -> None:
+    save_message(m.Submit(small_job("black", scene=bench_scene(64))), tmp_path / "a.job")
+    asked = ["--azimuths", "4", "--elevations", "1", "--patch", "black", "--patch-size", "0.05", "--places", "4"]
+    assert cli.main(["sweep", str(tmp_path / "a.job"), "--out", str(tmp_path / "out"), *asked]) == 0
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())["survey"]
+    assert found["textures"] == ["without", "place 1", "place 2", "place 3", "place 4"]
+    without, *placed = np.array(found["confidence"])[:, 0, 0, 0]
+    changed = [(each != without).sum() for each in placed]
+    assert min(changed) > 0
+    assert min(changed) < 4  # not every place is seen from everywhere
+    assert len(np.unique(placed, axis=0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--patch", "black", "--patch-size", "0.9"], "0.9 is no share"),
+        (["--patch", "nowhere.png"], "nowhere.png"),
+        (["--texture", "nowhere.png"], "nowhere.png"),
+        (["--models", "efficientnet_lite7"], "efficientnet_lite7"),
+    ],
+)
+def test_sweep_names_what_it_cannot_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[str], words: str
+) -> None:
+    save_message(m.Submit(small_job("wrong", scene=bench_scene(16))), tmp_path / "a.job")
+    assert cli.main(["sweep", str(tmp_path / "a.job"), "--out", str(tmp_path / "out"), *asked]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sweep_refuses_a_texture_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_message(m.Submit(small_job("size", scene=bench_scene(16))), tmp_path / "a.job")
+    Image.new("RGB", (32, 16)).save(tmp_path / "texture.png")
+    asked = ["--texture", str(tmp_path / "texture.png"), "--out", str(tmp_path / "out")]
+    assert cli.main(["sweep", str(tmp_path / "a.job"), *asked]) == 2
+    assert "32 × 16 pixels; the texture of this job has 16 × 16" in " ".join(capsys.readouterr().err.split())
 
 
 def test_run_refuses_a_job_that_only_blender_can_help_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

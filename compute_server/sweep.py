@@ -1,0 +1,193 @@
+"""``assistive-server sweep``: from where, in which light and by which classifier an object is recognised, and what a
+sticker on it changes (the paper's Figure 1). In this process, from a job file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from PIL import Image, ImageColor
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from shared import messages as m
+from shared.errors import InvalidInput
+from shared.scene import Scene, UvTexture
+from shared.targets import Target
+from shared.wire import load_message
+
+from . import plots
+from .classifiers import Classifier, labels, loaded
+from .flat_patch import on_object
+from .imagefile import read_picture
+from .jobs import choose_device, versions
+from .placing import patch_edge
+from .problem import Problem, make_problem
+from .render.color import from_bytes
+from .runfile import make_folder, write_files
+from .sites import candidates, covers, on_patch
+from .survey import directions, survey
+from .views import generators
+
+
+@dataclass(frozen=True)
+class Sticker:
+    """What is put on the object: a picture ``[S, S, 3]`` (display-encoded, row 0 at the top), the share of the seen
+    surface that it covers, and at how many places it is tried, one after the other."""
+
+    picture: Tensor
+    share: float
+    sites: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to look at. ``texture`` None: the job's own; ``models`` None: those of the job."""
+
+    azimuths: int
+    elevations: int
+    texture: Path | None
+    models: tuple[str, ...] | None
+    sticker: Sticker | None
+
+
+def sweep_file(jobfile: Path, out: Path, request: Request, device: str, rasterizer: str) -> int:
+    """Look at the object of the job in `jobfile` from all around; write ``sweep.json``, ``sweep.csv`` and a map for
+    each light into `out`."""
+    message = load_message(jobfile)
+    if not isinstance(message, m.Submit):
+        raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
+    chosen = choose_device(device)
+    problem = make_problem(message.job, chosen, rasterizer)
+    settings = message.job.settings
+    names = request.models or (*settings.models, *settings.held_out_models)
+    classifiers = [loaded(name, chosen) for name in dict.fromkeys(names)]
+    textures = _textures(problem, request)
+    make_folder(out)
+    began = time.perf_counter()
+    found = _looked(problem, textures, classifiers, request)
+    seconds = time.perf_counter() - began
+    maps = {
+        f"sweep {light + 1}.png": plots.png(plots.survey_maps(found, problem.target, light, _title(problem, name)))
+        for light, name in enumerate(found.lights)
+    }
+    write_files(out, {"sweep.json": _json(found, problem.target, seconds), "sweep.csv": _table(found, problem), **maps})
+    _print(found, problem.target, seconds, out)
+    return 0
+
+
+def read_texture(path: Path, scene: Scene) -> Tensor:
+    """A texture of the object, as ``run`` and the add-on write it: ``[N, 3] uint8``."""
+    if not isinstance(scene.texture, UvTexture):
+        raise InvalidInput(f"The object of this job has vertex colours; {path} cannot be put on it.")
+    picture = read_picture(path).color
+    if picture.shape != scene.texture.image.shape:
+        sizes = [f"{shape[1]} × {shape[0]}" for shape in (picture.shape, scene.texture.image.shape)]
+        raise InvalidInput(
+            f"{path} has {sizes[0]} pixels; the texture of this job has {sizes[1]}.",
+            hint="Name the texture.png that was made of this very job.",
+        )
+    return torch.from_numpy(picture[::-1].copy().reshape(-1, 3))
+
+
+def sticker_picture(text: str) -> Tensor:
+    """A colour (``black``, ``#102030``) or a picture's file as a square picture ``[S, S, 3]``, display-encoded."""
+    try:
+        return from_bytes(torch.tensor(ImageColor.getrgb(text)[:3], dtype=torch.uint8)).expand(2, 2, 3)
+    except ValueError:
+        pass  # no colour: a file
+    color = read_picture(Path(text)).color
+    edge = min(color.shape[:2])
+    return from_bytes(torch.from_numpy(np.array(Image.fromarray(color).resize((edge, edge)))))
+
+
+def _textures(problem: Problem, request: Request) -> dict[str, Tensor]:
+    """Textures ``[N, 3] uint8`` by name: before and after, or without and with the sticker."""
+    original = problem.texture.original
+    given = original if request.texture is None else read_texture(request.texture, problem.job.scene).to(original)
+    if request.sticker is not None:
+        return {"without": given, **_with_sticker(problem, given, request.sticker)}
+    return {"before": original} if request.texture is None else {"before": original, "after": given}
+
+
+def _with_sticker(problem: Problem, texture: Tensor, sticker: Sticker) -> dict[str, Tensor]:
+    """`texture` with the sticker at each of several places, as far from one another as can be."""
+    surface = problem.surface
+    free = torch.from_numpy(problem.weight)[surface.texel]
+    rng = generators(problem.job.settings.seed).sites
+    found = candidates(surface, free, patch_edge(problem, sticker.share), rng)[: sticker.sites]
+    if not found:
+        raise InvalidInput(
+            f"There is no place on {problem.job.scene.mesh.name!r} for a patch of {sticker.share:.1%} of it.",
+            hint="Choose another --patch-size.",
+        )
+    made = {}
+    for number, site in enumerate(found, 1):
+        inside = covers(site, surface.position, surface.normal)
+        color = on_object(sticker.picture, on_patch(site, surface.position[inside]))
+        changed = texture.clone()
+        changed[surface.texel[inside]] = (color * 255).round().to(torch.uint8).to(texture)
+        made[f"place {number}"] = changed
+    return made
+
+
+def _looked(
+    problem: Problem, textures: Mapping[str, Tensor], classifiers: Sequence[Classifier], request: Request
+) -> m.Survey:
+    pools = {name: problem.texture.pool_of(texture) for name, texture in textures.items()}
+    grid = directions(problem.job.scene.rig, request.azimuths, request.elevations)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bar:
+        bar.add_task("looking from all around", total=None)
+        return survey(problem, pools, classifiers, grid)
+
+
+def _title(problem: Problem, light: str) -> str:
+    return f"{problem.job.scene.mesh.name} → {problem.target.name}, light: {light} (mean confidence · top-1)"
+
+
+def _json(found: m.Survey, target: Target, seconds: float) -> bytes:
+    plain = {
+        "target": target,
+        "survey": {name: getattr(found, name) for name in found.__struct_fields__},
+        "seconds": seconds,
+        "versions": versions(),
+    }
+    return msgspec.json.encode(plain, enc_hook=np.ndarray.tolist)
+
+
+def _table(found: m.Survey, problem: Problem) -> bytes:
+    """One row for each picture and classifier."""
+    text, names = io.StringIO(), labels()
+    table = csv.writer(text)
+    table.writerow(["texture", "classifier", "light", "elevation", "azimuth", "confidence", "top1", "right"])
+    axes = (found.textures, found.models, found.lights, found.elevations, found.azimuths)
+    for index in np.ndindex(found.confidence.shape):
+        top1 = int(found.top1[index])
+        place = [axis[number] for axis, number in zip(axes, index, strict=True)]
+        sure = f"{found.confidence[index]:.6f}"
+        table.writerow([*place, sure, names[top1], int(top1 in problem.target.indices)])
+    return text.getvalue().encode()
+
+
+def _print(found: m.Survey, target: Target, seconds: float, out: Path) -> None:
+    console = Console(highlight=False)
+    right = np.isin(found.top1, target.indices)
+    for row, texture in enumerate(found.textures):
+        for column, model in enumerate(found.models):
+            sure = found.confidence[row, column]
+            light, elevation, azimuth = np.unravel_index(int(sure.argmin()), sure.shape)
+            console.print(
+                f"{texture}, {model}: confidence {sure.mean():.3f}, top-1 {right[row, column].mean():.0%}; least from "
+                f"azimuth {found.azimuths[azimuth]:g}°, elevation {found.elevations[elevation]:g}°, "
+                f"light {found.lights[light]!r}: {sure.min():.3f}"
+            )
+    console.print(f"{found.confidence.size} pictures and verdicts in {seconds:.0f} s. Written to {out}")
