@@ -88,6 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--places", type=_positive, default=6, help="how many places (default 6)")
     _device_arguments(sweep)
 
+    spoilt = _command(
+        commands, "corruptions", _corruptions, "measure a job's textures in noise, blur, fog and the like"
+    )
+    spoilt.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect")
+    spoilt.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the tables go")
+    spoilt.add_argument("--texture", type=Path, help="texture.png that was made of the job (default: its own)")
+    spoilt.add_argument("--models", type=_names, metavar="A,B", help="classifiers (default: all of the job)")
+    spoilt.add_argument("--views", type=_positive, default=16, help="held-out views (default 16)")
+    _device_arguments(spoilt)
+
     image = _command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
     image.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="files, or folders of them")
     image.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the new pictures go, as PNG")
@@ -132,6 +142,20 @@ def _sweep(given: argparse.Namespace) -> int:
     sticker = Sticker(sticker_picture(given.patch), given.patch_size, given.places) if given.patch else None
     request = Request(given.azimuths, given.elevations, given.texture, given.models, sticker)
     return sweep_file(given.jobfile, given.out, request, given.device, given.rasterizer)
+
+
+def _corruptions(given: argparse.Namespace) -> int:
+    from .corruption_table import corruptions_file
+
+    return corruptions_file(
+        given.jobfile,
+        given.out,
+        texture=given.texture,
+        models=given.models,
+        views=given.views,
+        device=given.device,
+        rasterizer=given.rasterizer,
+    )
 
 
 def _positive(text: str) -> int:

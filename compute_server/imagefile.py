@@ -21,9 +21,9 @@ from shared.errors import InvalidInput
 
 from .classifiers import labels
 from .ensemble import check_models
+from .files import make_folder, write_files
 from .images import assist
 from .jobs import choose_device, versions
-from .runfile import make_folder, write_files
 from .sheet import contact_sheet
 
 #: The contact sheet shows so many pictures, each inside a square of this edge.

@@ -14,11 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from shared import messages as m
-from shared.errors import InvalidInput, OutputFailed
+from shared.errors import InvalidInput
 from shared.presets import cautions
 from shared.scene import VertexTexture, View
-from shared.wire import load_message
 
+from .files import make_folder, write_files
+from .jobfile import read_job
 from .jobs import choose_device, job_steps, run_job
 from .optimize import StepReport
 from .problem import Problem
@@ -33,27 +34,25 @@ TEXTURES = {"texture.png", "patch.png", "colors.npy"}
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
     """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``), ``result.json`` and, where only a part of the
     surface could change, ``patch.png`` into `out`."""
-    message = load_message(jobfile)
-    if not isinstance(message, m.Submit):
-        raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
-    if message.job.settings.blender_every:
+    job = read_job(jobfile)
+    if job.settings.blender_every:
         raise InvalidInput(
             f"The job in {jobfile} asks for Blender's pictures, and there is no Blender here.",
             hint="Repeat it with the add-on's command, or leave out --blender-every.",
         )
     make_folder(out)
-    with _observer(message.job) as observer:
-        result = run_job(message.job, choose_device(device), observer, rasterizer=rasterizer)
+    with _observer(job) as observer:
+        result = run_job(job, choose_device(device), observer, rasterizer=rasterizer)
     summary = {
         "outcome": result.outcome,
         "steps": result.steps,
         "target": result.target,
-        "settings": message.job.settings,
+        "settings": job.settings,
         "models": result.models,
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
         "patch": result.patch and {name: getattr(result.patch, name) for name in PATCH_FIELDS},
         "sites": result.sites,
-        "cautions": cautions(message.job.settings),
+        "cautions": cautions(job.settings),
         "device": result.device,
         "timing": result.timing,
         "versions": result.versions,
@@ -68,7 +67,7 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
     write_files(out, files)
     for name in TEXTURES - set(files):  # of an earlier job in the same folder
         (out / name).unlink(missing_ok=True)
-    _print(result, message.job.settings, out)
+    _print(result, job.settings, out)
     return 0
 
 
@@ -115,30 +114,6 @@ def _observer(job: m.Job) -> Iterator[_Bar]:
     )
     with Progress(*columns) as bar:
         yield _Bar(bar, job_steps(job.settings))
-
-
-def write_files(out: Path, files: dict[str, bytes]) -> None:
-    """Each file whole or not at all."""
-    for name, data in files.items():
-        part = out / f".partial-{name}"
-        try:
-            part.write_bytes(data)
-            part.replace(out / name)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise _failed(out, error) from error
-
-
-def make_folder(out: Path) -> None:
-    """The folder `out`, before minutes of work are spent on what could not be written there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _failed(out, error) from error
-
-
-def _failed(out: Path, error: OSError) -> OutputFailed:
-    return OutputFailed(f"{out} cannot be written: {error.strerror}.", hint="Choose another --out.")
 
 
 def _colors(texture: VertexTexture) -> bytes:

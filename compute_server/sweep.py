@@ -20,19 +20,18 @@ from torch import Tensor
 
 from shared import messages as m
 from shared.errors import InvalidInput
-from shared.scene import Scene, UvTexture
 from shared.targets import Target
-from shared.wire import load_message
 
 from . import plots
-from .classifiers import Classifier, labels, loaded
+from .classifiers import Classifier, labels
+from .files import make_folder, write_files
 from .flat_patch import on_object
 from .imagefile import read_picture
+from .jobfile import before_after, judges, read_job
 from .jobs import choose_device, versions
 from .placing import patch_edge
 from .problem import Problem, make_problem
 from .render.color import from_bytes
-from .runfile import make_folder, write_files
 from .sites import candidates, covers, on_patch
 from .survey import directions, survey
 from .views import generators
@@ -62,14 +61,9 @@ class Request:
 def sweep_file(jobfile: Path, out: Path, request: Request, device: str, rasterizer: str) -> int:
     """Look at the object of the job in `jobfile` from all around; write ``sweep.json``, ``sweep.csv`` and a map for
     each light into `out`."""
-    message = load_message(jobfile)
-    if not isinstance(message, m.Submit):
-        raise InvalidInput(f"{jobfile} holds {type(message).__name__}, not a job.")
     chosen = choose_device(device)
-    problem = make_problem(message.job, chosen, rasterizer)
-    settings = message.job.settings
-    names = request.models or (*settings.models, *settings.held_out_models)
-    classifiers = [loaded(name, chosen) for name in dict.fromkeys(names)]
+    problem = make_problem(read_job(jobfile), chosen, rasterizer)
+    classifiers = judges(problem, request.models)
     textures = _textures(problem, request)
     make_folder(out)
     began = time.perf_counter()
@@ -82,20 +76,6 @@ def sweep_file(jobfile: Path, out: Path, request: Request, device: str, rasteriz
     write_files(out, {"sweep.json": _json(found, problem.target, seconds), "sweep.csv": _table(found, problem), **maps})
     _print(found, problem.target, seconds, out)
     return 0
-
-
-def read_texture(path: Path, scene: Scene) -> Tensor:
-    """A texture of the object, as ``run`` and the add-on write it: ``[N, 3] uint8``."""
-    if not isinstance(scene.texture, UvTexture):
-        raise InvalidInput(f"The object of this job has vertex colours; {path} cannot be put on it.")
-    picture = read_picture(path).color
-    if picture.shape != scene.texture.image.shape:
-        sizes = [f"{shape[1]} × {shape[0]}" for shape in (picture.shape, scene.texture.image.shape)]
-        raise InvalidInput(
-            f"{path} has {sizes[0]} pixels; the texture of this job has {sizes[1]}.",
-            hint="Name the texture.png that was made of this very job.",
-        )
-    return torch.from_numpy(picture[::-1].copy().reshape(-1, 3))
 
 
 def sticker_picture(text: str) -> Tensor:
@@ -111,11 +91,11 @@ def sticker_picture(text: str) -> Tensor:
 
 def _textures(problem: Problem, request: Request) -> dict[str, Tensor]:
     """Textures ``[N, 3] uint8`` by name: before and after, or without and with the sticker."""
-    original = problem.texture.original
-    given = original if request.texture is None else read_texture(request.texture, problem.job.scene).to(original)
-    if request.sticker is not None:
-        return {"without": given, **_with_sticker(problem, given, request.sticker)}
-    return {"before": original} if request.texture is None else {"before": original, "after": given}
+    textures = before_after(problem, request.texture)
+    if request.sticker is None:
+        return textures
+    given = textures["before" if request.texture is None else "after"]
+    return {"without": given, **_with_sticker(problem, given, request.sticker)}
 
 
 def _with_sticker(problem: Problem, texture: Tensor, sticker: Sticker) -> dict[str, Tensor]:
