@@ -31,7 +31,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fog": {"augment": ("fog",)},
     "brightness": {"augment": ("brightness",)},
     "α 0.03": {"alpha": 0.03},
-    "4 octaves": {"octaves": 4},
     "8 octaves": {"octaves": 8},
     "8 octaves, α 0.06": COARSE,
     "8 octaves, α 0.06, resize and pad": {**COARSE, "augment": ("resize",)},
