@@ -66,7 +66,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     """
     problem = make_problem(job, device, rasterizer)
     if job.settings.patch:
-        problem = placed(problem)
+        problem = placed(problem, observer.cancelled)
     optimise_it = optimise_flat if job.settings.method == "flat" else optimise
     classifiers = [
         *problem.classifiers,

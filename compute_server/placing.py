@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,33 +17,75 @@ from shared.errors import InvalidInput
 from shared.messages import PatchSite
 from shared.scene import View
 
-from .optimize import gradient
+from .optimize import gradient, mover
 from .problem import SIGHT, Problem, covered_texels
 from .render import gbuffer
 from .render.geometry import clip_from_world, eye_points
 from .sites import candidates, covers, ranked
+from .steppers import project
 from .texel_surface import triangle_areas
 from .texture import texture_model
 from .views import generators, random_views
 
 #: Sites are judged in so many views, so many at a time.
 VIEWS, CHUNK = 24, 8
+#: The loss after so many steps says more than its gradient does before the first: so many sites are tried, no two of
+#: them nearer than an edge, and the loss is the mean of the last few steps.
+TRIALS, TRIAL_STEPS, TRIAL_TAIL = 4, 24, 6
 #: Edge of the pictures in which is looked which triangles can be seen.
 AREA_SIGHT = 256
 
 
-def placed(problem: Problem) -> Problem:
-    """`problem` with its patch at a site: the best by :func:`find_sites`, or a random one of those that can be seen."""
+def placed(problem: Problem, cancelled: Callable[[], bool] = lambda: False) -> Problem:
+    """`problem` with its patch at a site: the best found by :func:`find_sites` and a short trial of the first of them,
+    or a random one of those that can be seen. `cancelled` is asked between steps; True ends the trials."""
     settings = problem.job.settings
     sites = find_sites(problem)
-    if settings.patch_site == "random":
+    if settings.patch_site == "best":
+        sites = _tried(problem, sites, cancelled)
+    else:
         taken = int(generators(settings.seed).sites.integers(len(sites)))
         sites = [sites[taken], *sites[:taken], *sites[taken + 1 :]]
-    weight = _only_at(problem, sites[0])
+    return dataclasses.replace(_at(problem, sites[0]), sites=tuple(sites))
+
+
+def _at(problem: Problem, site: PatchSite) -> Problem:
+    """`problem` with only what a patch at `site` covers free to change."""
+    weight = _only_at(problem, site)
     texture = texture_model(problem.job.scene, weight, problem.device)
-    return dataclasses.replace(
-        problem, texture=texture, weight=weight, covered=covered_texels(texture), sites=tuple(sites)
-    )
+    return dataclasses.replace(problem, texture=texture, weight=weight, covered=covered_texels(texture))
+
+
+def _tried(problem: Problem, sites: Sequence[PatchSite], cancelled: Callable[[], bool]) -> list[PatchSite]:
+    """The sites with the first few of them tried: those by what came of it, then the others as they were."""
+    finalists: list[PatchSite] = []
+    for site in sites:
+        if len(finalists) < TRIALS and all(math.dist(site.center, other.center) >= site.edge for other in finalists):
+            finalists.append(site)
+    others = [site for site in sites if site not in finalists]
+    steps = min(TRIAL_STEPS, problem.job.settings.steps)
+    if steps == 0 or len(finalists) == 1:
+        return list(sites)
+    tried = []
+    for site in finalists:
+        losses = list(itertools.takewhile(lambda _: not cancelled(), _trial(_at(problem, site), steps)))
+        if len(losses) < steps:
+            return list(sites)
+        tried.append(msgspec.structs.replace(site, trial=statistics.fmean(losses[-TRIAL_TAIL:])))
+    return [*sorted(tried, key=lambda site: site.trial or 0.0), *others]
+
+
+def _trial(problem: Problem, steps: int) -> Iterator[float]:
+    """The losses of the job's first `steps` steps, all on the same views whatever the site is."""
+    settings, texture = problem.job.settings, problem.texture
+    stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
+    move, theta = mover(problem), texture.start
+    for step in range(steps):
+        views = list(itertools.islice(stream, settings.views))
+        report, slope = gradient(problem, theta, problem.renderer.prepare(views, problem.size, 1), step)
+        theta = move.step(theta, slope, settings.alpha)
+        theta = project(theta, texture.start, settings.epsilon, settings.norm)
+        yield report.loss
 
 
 def find_sites(problem: Problem) -> list[PatchSite]:

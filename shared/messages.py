@@ -185,7 +185,8 @@ class PatchSite(msgspec.Struct, frozen=True, kw_only=True):
 
     ``gain``: by how much a small change of size α is expected to lower the loss, for α = 1 (first order).
     ``visibility``: the share of views that see it. ``flatness``: of its directions, 1 for a plane. ``area``: the share
-    of the square that is surface which may change. ``score`` is their product, and sites are ranked by it.
+    of the square that is surface which may change. ``score`` is their product, and sites are ranked by it; the first
+    few are then tried for some steps, and ``trial`` is the loss that came of it: theirs is ranked by that.
     """
 
     center: Vector
@@ -197,6 +198,7 @@ class PatchSite(msgspec.Struct, frozen=True, kw_only=True):
     flatness: float
     area: float
     score: float
+    trial: float | None = None
 
 
 class Patch(msgspec.Struct, frozen=True, kw_only=True):

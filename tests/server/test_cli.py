@@ -75,7 +75,7 @@ def test_run_cuts_out_what_changed_and_leaves_nothing_of_an_earlier_job(
     report = json.loads((out / "result.json").read_text())
     assert list(Image.open(out / "patch.png").size) == report["patch"]["box"][2:]
     assert report["patch"]["width_mm"] > 0
-    assert report["sites"][0]["score"] == max(site["score"] for site in report["sites"])
+    assert report["sites"][0]["trial"] <= report["sites"][1]["trial"]
     assert "larger than ε" in capsys.readouterr().out
     save_message(m.Submit(small_job("whole", steps=1)), tmp_path / "whole.job")
     assert cli.main(["run", str(tmp_path / "whole.job"), "--out", str(out)]) == 0
