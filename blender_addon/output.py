@@ -265,7 +265,8 @@ def _cut_out(patch: Mapping[str, Any]) -> str:
     size = f"{patch['width_mm']:.0f} × {patch['height_mm']:.0f} mm, {patch['area_mm2'] / 100:.0f} cm²"
     where = f"{width} × {height} texels from ({left}, {bottom})"
     searched = f"; the best of {len(patch['sites'])} places" if patch["sites"] else ""
-    return f"The patch is {size} on the surface, {where} of the texture{searched}."
+    what = "The patch" if patch["sites"] else "What could change"
+    return f"{what} is {size} on the surface, {where} of the texture{searched}."
 
 
 def _helped(found: Mapping[str, Any]) -> str:
