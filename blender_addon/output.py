@@ -264,8 +264,10 @@ def _cut_out(patch: Mapping[str, Any]) -> str:
     left, bottom, width, height = patch["box"]
     size = f"{patch['width_mm']:.0f} × {patch['height_mm']:.0f} mm, {patch['area_mm2'] / 100:.0f} cm²"
     where = f"{width} × {height} texels from ({left}, {bottom})"
-    searched = f"; the best of {len(patch['sites'])} places" if patch["sites"] else ""
-    what = "The patch" if patch["sites"] else "What could change"
+    sites = patch["sites"]
+    tried = bool(sites) and sites[0].get("trial") is not None
+    searched = f"; {'the best' if tried else 'one'} of {len(sites)} places" if sites else ""
+    what = "The patch" if sites else "What could change"
     return f"{what} is {size} on the surface, {where} of the texture{searched}."
 
 
