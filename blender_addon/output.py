@@ -84,6 +84,8 @@ def report(
         "cautions": list(presets.cautions(settings)),
         "check": checked["check"],
         "straight_through": _straight_through(result, settings),
+        "curves": msgspec.to_builtins(result.curves),
+        "survey": _survey(result.survey),
         "left_out": list(left_out),
         "timing": {"collect_s": collect_s, **timing, "check_s": check.seconds if check else None},
     }
@@ -101,6 +103,14 @@ def _texture(texture: scene.Texture) -> dict[str, Any]:
         return {"kind": "uv", "file": "texture.png", "size": [width, height]}
     note = f"The colours are the attribute {apply.ATTRIBUTE} of the object in result.blend."
     return {"kind": "vertex", "file": None, "vertices": len(texture.colors), "note": note}
+
+
+def _survey(found: messages.Survey | None) -> dict[str, Any] | None:
+    """How the object is recognised from all around, as lists of lists."""
+    if found is None:
+        return None
+    plain = {name: getattr(found, name) for name in found.__struct_fields__}
+    return {**plain, "confidence": found.confidence.round(4).tolist(), "top1": found.top1.tolist()}
 
 
 def _patch(result: messages.Result) -> dict[str, Any] | None:
@@ -142,6 +152,8 @@ def _model(figures: messages.ModelFigures, blender: dict[str, Any] | None) -> di
         "trained": figures.trained,
         "train": msgspec.to_builtins(figures.train),
         "held_out": {**msgspec.to_builtins(figures.held_out), "views": figures.held_out_views},
+        "each_before": msgspec.to_builtins(figures.each_before),
+        "each_after": msgspec.to_builtins(figures.each_after),
         "left_out": msgspec.to_builtins(figures.left_out),
         "blender": blender,
     }

@@ -49,10 +49,10 @@ def optimise_flat(problem: Problem, observer: Observer) -> Trace:
         flat = move.step(patch.reshape(-1, 3), slope, settings.alpha * schedule(step, settings.steps))
         patch = flat.clamp(0.0, 1.0).reshape(patch.shape)
         seconds = time.perf_counter() - began
-        trace.steps, trace.theta = step + 1, on_object(patch, place)
-        trace.step_seconds.append(seconds)
-        trace.classifier_seconds.append(report.classifier_seconds)
-        observer.stepped(problem, dataclasses.replace(report, theta=trace.theta, seconds=seconds))
+        trace.theta = on_object(patch, place)
+        report = dataclasses.replace(report, theta=trace.theta, seconds=seconds)
+        trace.add(report)
+        observer.stepped(problem, report)
     return trace
 
 

@@ -32,12 +32,15 @@ from .patch import get_patch
 from .placing import placed
 from .problem import Problem, make_problem
 from .render.color import to_bytes
+from .survey import directions, survey
 from .views import fixed_views, generators, random_views
 
 #: Training figures are measured on this many of the views that training saw.
 TRAIN_VIEWS = 32
 #: Whoever cancels is waiting: figures are then measured on this many held-out views at most.
 CANCELLED_VIEWS = 8
+#: A result is looked at from all around at so many elevations, in the first few lights of its rig.
+SURVEY_ELEVATIONS, SURVEY_LIGHTS = 5, 3
 
 
 class JobObserver(Observer, Protocol):
@@ -77,7 +80,9 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
+    around = None
     if trace.outcome != "cancelled":
+        around = _survey(problem, trace, texture, classifiers, observer)
         models = {**models, **_left_out(problem, models, observer, optimise_it)}
     timing = m.Timing(
         queue_s=0.0,
@@ -103,6 +108,8 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         exchanges=tuple(trace.exchanges),
         patch=get_patch(problem.texture, texture, problem.surface, job.scene.unit) if part else None,
         sites=problem.sites,
+        curves=trace.curves(),
+        survey=around,
         timing=timing,
         versions=versions(),
         device=str(device),
@@ -220,6 +227,8 @@ def _measure(
             train=m.BeforeAfter(train[0][index].stats(), train[1][index].stats()),
             held_out=m.BeforeAfter(held_out[0][index].stats(), held_out[1][index].stats()),
             held_out_views=len(unseen),
+            each_before=_each(held_out[0][index]),
+            each_after=_each(held_out[1][index]),
             check_before=tuple(held_out[0][index].confidence[: len(check)].tolist()),
             check_confidence=tuple(held_out[1][index].confidence[: len(check)].tolist()),
         )
@@ -228,6 +237,27 @@ def _measure(
     size = problem.classifiers[0].spec.size
     before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools)
     return models, tuple(check), (before, after)
+
+
+def _each(figures: Figures) -> m.EachView:
+    return m.EachView(tuple(figures.confidence.tolist()), tuple(figures.right.tolist()))
+
+
+def _survey(
+    problem: Problem, trace: Trace, texture: Tensor, classifiers: Sequence[Classifier], observer: JobObserver
+) -> m.Survey | None:
+    """How the object is recognised from all around, before and after; None where the job does not ask for it."""
+    count = problem.job.settings.survey
+    if not count:
+        return None
+    return survey(
+        problem,
+        {"before": problem.texture.pool_of(problem.texture.original), "after": problem.texture.pool_of(texture)},
+        classifiers,
+        directions(problem.job.scene.rig, count, SURVEY_ELEVATIONS),
+        lights=SURVEY_LIGHTS,
+        check=lambda: observer.evaluating(problem, trace.steps),
+    )
 
 
 def png(image: np.ndarray) -> np.ndarray:

@@ -87,6 +87,29 @@ class Trace:
     step_seconds: list[float] = field(default_factory=list)
     classifier_seconds: list[float] = field(default_factory=list)
     exchanges: list[m.Exchange] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+    least: list[float] = field(default_factory=list)
+    validation: dict[int, float] = field(default_factory=dict)
+
+    def add(self, report: StepReport) -> None:
+        """Remember one step."""
+        self.steps = report.step
+        self.step_seconds.append(report.seconds)
+        self.classifier_seconds.append(report.classifier_seconds)
+        self.loss.append(report.loss)
+        self.confidence.append(float(report.confidence.mean()))
+        self.least.append(float(report.confidence.min()))
+
+    def curves(self) -> m.Curves:
+        """How it went, as it crosses the wire."""
+        return m.Curves(
+            loss=tuple(self.loss),
+            confidence=tuple(self.confidence),
+            least=tuple(self.least),
+            validated=tuple(self.validation),
+            validation=tuple(self.validation.values()),
+        )
 
 
 def optimise(problem: Problem, observer: Observer) -> Trace:
@@ -113,17 +136,15 @@ def optimise(problem: Problem, observer: Observer) -> Trace:
         theta = move.step(theta, slope, settings.alpha * schedule(step, settings.steps))
         theta = project(theta, texture.start, settings.epsilon, settings.norm)
         report = dataclasses.replace(report, theta=theta, seconds=time.perf_counter() - began)
-        trace.steps = step + 1
-        trace.step_seconds.append(report.seconds)
-        trace.classifier_seconds.append(report.classifier_seconds)
+        trace.add(report)
         observer.stepped(problem, report)
         if (step + 1) % VALIDATE_EVERY == 0:
-            best.offer(theta)
+            trace.validation[trace.steps] = best.offer(theta)
             if best.holds():
                 trace.outcome = "early"
                 break
     if trace.steps % VALIDATE_EVERY:
-        best.offer(theta)
+        trace.validation[trace.steps] = best.offer(theta)
     trace.theta = best.theta
     return trace
 
@@ -276,13 +297,14 @@ class _Best:
         self.theta = problem.texture.start
         self._score = self._judge(self.theta)
 
-    def offer(self, theta: Tensor) -> None:
-        """Keep `theta` if it is the best so far."""
+    def offer(self, theta: Tensor) -> float:
+        """Keep `theta` if it is the best so far; gives its score."""
         score = self._judge(theta)
         if score >= self._score:
             self._score, self.theta = score, theta
         stop_at = self._problem.job.settings.stop_at
         self._held = self._held + 1 if stop_at is not None and score >= stop_at else 0
+        return score
 
     def _judge(self, theta: Tensor) -> float:
         """Mean confidence of the trained classifiers on the validation views, of the bytes that would be written."""

@@ -47,16 +47,19 @@ def survey(
     classifiers: Sequence[Classifier],
     grid: Directions,
     *,
+    lights: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Survey:
-    """What each classifier says of each texture (linear pools by name) from each direction under each light.
+    """What each classifier says of each texture (linear pools by name) from each direction under each light (the first
+    `lights` of the rig's, or all).
 
     `check` is called between chunks; what it raises ends the survey.
     """
     rig = problem.job.scene.rig
+    states = rig.lights[:lights]
     views = [
-        View(camera=camera_toward(rig, azimuth, elevation), lights=lights, background=GREY)
-        for lights in rig.lights
+        View(camera=camera_toward(rig, azimuth, elevation), lights=state, background=GREY)
+        for state in states
         for elevation in grid.elevations
         for azimuth in grid.azimuths
     ]
@@ -69,7 +72,7 @@ def survey(
         problem.job.settings.samples,
         check=check,
     )
-    shape = (len(pools), len(classifiers), len(rig.lights), len(grid.elevations), len(grid.azimuths))
+    shape = (len(pools), len(classifiers), len(states), len(grid.elevations), len(grid.azimuths))
 
     def gathered(value: Callable[[Figures], Tensor], dtype: type) -> np.ndarray:
         return np.array([value(each).numpy() for row in figures for each in row], dtype).reshape(shape)
@@ -78,7 +81,7 @@ def survey(
         textures=tuple(pools),
         azimuths=grid.azimuths,
         elevations=grid.elevations,
-        lights=tuple(lights.name for lights in rig.lights),
+        lights=tuple(state.name for state in states),
         models=tuple(classifier.spec.name for classifier in classifiers),
         confidence=gathered(lambda each: each.confidence, np.float32),
         top1=gathered(lambda each: each.top1, np.int32),

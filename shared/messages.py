@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     With ``blender_every`` above 0, in every so manieth step the classifiers see Blender's pictures (:class:`Draw`)
     instead of the server's, and gradients go the server's way (straight-through).
+
+    ``survey`` is from how many directions around the object the result is looked at in the end, at each of several
+    elevations (:class:`Survey`); 0: not at all.
     """
 
     target: str
@@ -82,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blender_every: Annotated[int, msgspec.Meta(ge=0)] = 0
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
+    survey: Annotated[int, msgspec.Meta(ge=0, le=72)] = 16
     stop_at: Fraction | None = None
     preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -137,9 +141,17 @@ class BeforeAfter(msgspec.Struct, frozen=True):
     after: Stats
 
 
+class EachView(msgspec.Struct, frozen=True):
+    """What one classifier says of each of a set of views: confidence in the target, and whether its top-1 is right."""
+
+    confidence: tuple[float, ...] = ()
+    right: tuple[bool, ...] = ()
+
+
 class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What one classifier says, on training views and on views never used in training.
 
+    ``each_before`` and ``each_after`` are the views behind ``held_out``, one by one, the same views in both.
     ``left_out`` are the figures, on views never used in training, of the texture that was made without this classifier.
     ``check_before`` and ``check_confidence`` have the confidence in the server's own picture of each check view, before
     and after, in the order of ``Result.check_views``.
@@ -149,6 +161,8 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     train: BeforeAfter
     held_out: BeforeAfter
     held_out_views: int
+    each_before: EachView = EachView()
+    each_after: EachView = EachView()
     left_out: Stats | None = None
     check_before: tuple[float, ...] = ()
     check_confidence: tuple[float, ...] = ()
@@ -162,6 +176,18 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     evaluate_s: float
     step_median_s: float
     classifier_median_s: float
+
+
+class Curves(msgspec.Struct, frozen=True, kw_only=True):
+    """How an optimisation went. For each step: the loss, and the first trained classifier's confidence in the views of
+    that step, in the mean and in the least of them. After ``validated`` steps each: the trained classifiers' mean
+    confidence on validation views (of the textures judged so, the best is the one that is kept)."""
+
+    loss: tuple[float, ...] = ()
+    confidence: tuple[float, ...] = ()
+    least: tuple[float, ...] = ()
+    validated: tuple[int, ...] = ()
+    validation: tuple[float, ...] = ()
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +268,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
-    it was, ``sites`` where one was searched for: the one taken first, then the others by rank.
+    it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
+    object from all around, before and after.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -259,6 +286,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: tuple[Exchange, ...] = ()
     patch: Patch | None = None
     sites: tuple[PatchSite, ...] = ()
+    curves: Curves = Curves()
+    survey: Survey | None = None
     timing: Timing
     versions: dict[str, str]
     device: str

@@ -105,6 +105,23 @@ def test_the_texture_is_written_byte_for_byte(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "texture.png").read_bytes() == TEXTURE_PNG
 
 
+def test_a_survey_is_written_as_plain_lists() -> None:
+    found = messages.Survey(
+        textures=("before", "after"),
+        azimuths=(0.0, 180.0),
+        elevations=(10.0,),
+        lights=("day",),
+        models=("efficientnet_lite0",),
+        confidence=np.array([0.1, 0.2, 0.75, 0.5], np.float32).reshape(2, 1, 1, 1, 2),
+        top1=np.arange(4, dtype=np.int32).reshape(2, 1, 1, 1, 2),
+    )
+    written = json.loads(json.dumps(report_of(result(survey=found), None)))["survey"]
+    assert written["azimuths"] == [0.0, 180.0]
+    assert written["confidence"][1][0][0][0] == [0.75, 0.5]
+    assert written["top1"][0][0][0][0] == [0, 1]
+    assert report_of(result(), None)["survey"] is None
+
+
 def test_pictures_are_written_bit_for_bit(tmp_path: Path) -> None:
     output.write(tmp_path, files_of(result(), cycles_check()))
     for number in range(2):

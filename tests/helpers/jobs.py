@@ -16,7 +16,7 @@ from shared.scene import Scene, View
 #: Enough to see an effect, few enough for a test; nothing for transfer, so that each test adds what it is about.
 SMALL = {
     **{"steps": 4, "views": 2, "samples": 1, "held_out_views": 4, "check_views": 2, "preview_every_s": 0.0},
-    **{"alpha": 0.01, "augment": (), "octaves": 1},
+    **{"alpha": 0.01, "augment": (), "octaves": 1, "survey": 0},
 }
 
 

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def result() -> m.Result:
-    job = small_job(steps=5, held_out_models=("efficientnet_lite1",))
+    job = small_job(steps=5, held_out_models=("efficientnet_lite1",), survey=4)
     return run_job(job, CPU, Recorder())
 
 
@@ -38,6 +38,38 @@ def test_every_classifier_is_measured_on_training_and_on_unseen_views(result: m.
             for stats in (pair.before, pair.after):
                 assert 0 <= stats.min <= stats.mean <= 1
         assert figures.train.before != figures.held_out.before
+
+
+def test_the_figures_of_held_out_views_are_those_of_the_views_one_by_one(result: m.Result) -> None:
+    for figures in result.models.values():
+        both = figures.held_out
+        for each, stats in ((figures.each_before, both.before), (figures.each_after, both.after)):
+            assert np.mean(each.confidence) == pytest.approx(stats.mean)
+            assert np.mean(each.right) == pytest.approx(stats.top1)
+            assert min(each.confidence) == pytest.approx(stats.min)
+        assert figures.each_before != figures.each_after
+
+
+def test_the_curves_have_every_step_and_what_validation_views_said(result: m.Result) -> None:
+    curves = result.curves
+    assert len(curves.loss) == len(curves.confidence) == len(curves.least) == 5
+    assert all(least <= mean for least, mean in zip(curves.least, curves.confidence, strict=True))
+    assert curves.validated == (5,)
+    assert 0 < curves.validation[0] < 1
+
+
+def test_the_survey_looks_from_all_around_before_and_after_with_every_classifier(result: m.Result) -> None:
+    survey = result.survey
+    assert survey is not None
+    assert survey.textures == ("before", "after")
+    assert survey.models == ("efficientnet_lite0", "efficientnet_lite1")
+    assert survey.azimuths == (0.0, 90.0, 180.0, 270.0)
+    assert survey.confidence.shape == (2, 2, len(survey.lights), len(survey.elevations), 4)
+    assert (survey.confidence[0] != survey.confidence[1]).any()
+
+
+def test_a_job_that_asks_for_no_survey_gets_none() -> None:
+    assert run_job(small_job(steps=1), CPU, Recorder()).survey is None
 
 
 def test_the_png_holds_the_texture_bit_for_bit_with_its_last_row_on_top(result: m.Result) -> None:

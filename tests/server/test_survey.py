@@ -67,3 +67,14 @@ def test_each_cell_has_the_figures_of_its_own_view(problem: Problem) -> None:
     assert found.confidence[1, 0, 1, 1, 2] == pytest.approx(float(alone.confidence[0]), rel=1e-4)
     assert found.top1[1, 0, 1, 1, 2] == int(alone.top1[0])
     assert len(np.unique(found.confidence)) == found.confidence.size
+
+
+def test_a_survey_of_fewer_lights_has_the_first_of_them(problem: Problem) -> None:
+    base = problem.job.scene.rig.lights[0]
+    states = (base, msgspec.structs.replace(base, name="dusk", lights=(), world=(0.05, 0.05, 0.05)))
+    two = msgspec.structs.replace(problem.job.scene, rig=rig(lights=states))
+    problem = make_problem(small_job("first", scene=two), CPU)
+    pools = {"before": problem.texture.pool_of(problem.texture.original)}
+    found = survey(problem, pools, problem.classifiers, Directions((0.0,), (10.0,)), lights=1)
+    assert found.lights == ("day",)
+    assert found.confidence.shape == (1, 1, 1, 1, 1)
