@@ -210,7 +210,7 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _bench(given: argparse.Namespace) -> int:
-    from .front import worker_environment
+    from .worker_process import worker_environment
 
     # In a process of its own, with the environment that a worker has.
     options = ["--views", given.views, "--model", given.model, "--samples", given.samples]
