@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", _serve, "answer jobs until interrupted")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address (default %(default)s; port 0: any free)")
     serve.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
+    serve.add_argument("--home", type=Path, help="where jobs are kept (default: $ASSISTIVE_HOME, or the user's data)")
+    serve.add_argument("--max-jobs", type=_positive, default=1000, help="jobs that may wait (default %(default)s)")
+    serve.add_argument("--max-jobs-per-client", type=_positive, default=100, help="(default %(default)s)")
+    serve.add_argument("--checkpoint-s", type=float, default=30.0, help="seconds between checkpoints (default 30)")
+    serve.add_argument("--hang-s", type=float, default=600.0, help="a worker may be silent so long (default 600)")
+    serve.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
+    serve.add_argument("--keep-gib", type=float, default=20.0, help="and as long as they hold so much (default 20)")
     _device_arguments(serve)
 
     models = _command(commands, "models", _models, "list the classifiers, or the targets")
@@ -166,11 +173,21 @@ def _positive(text: str) -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from .front import Front
+    from .front import Front, Policy
+    from .ledger import Room, default_home
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    front = Front(given.bind, device=given.device, rasterizer=given.rasterizer)
+    policy = Policy(
+        room=Room(given.max_jobs, given.max_jobs_per_client),
+        hang_s=given.hang_s,
+        checkpoint_s=given.checkpoint_s,
+        keep_s=given.keep_days * 86400,
+        keep_bytes=round(given.keep_gib * (1 << 30)),
+    )
+    # A server that ends with the program that started it has nobody to come back to: its jobs go with it.
+    home = given.home or (None if given.exit_with_parent else default_home())
+    front = Front(given.bind, home=home, device=given.device, rasterizer=given.rasterizer, policy=policy)
     if given.exit_with_parent:
         threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
     print(f"assistive-server listening on {front.address}", flush=True)

@@ -20,9 +20,10 @@ from shared.scene import VertexTexture, View
 
 from .files import make_folder, write_files
 from .jobfile import read_job
-from .jobs import choose_device, job_steps, run_job
+from .jobs import choose_device, run_job
 from .optimize import StepReport
 from .problem import Problem
+from .waiting import job_steps
 
 #: What the report says of a patch; its picture is a file of its own.
 PATCH_FIELDS = tuple(name for name in m.Patch.__struct_fields__ if name != "png")
@@ -53,6 +54,7 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
         "patch": result.patch and {name: getattr(result.patch, name) for name in PATCH_FIELDS},
         "sites": result.sites,
         "cautions": cautions(job.settings),
+        "notes": result.notes,
         "device": result.device,
         "timing": result.timing,
         "versions": result.versions,
@@ -125,7 +127,7 @@ def _colors(texture: VertexTexture) -> bytes:
 
 def _print(result: m.Result, settings: m.Settings, out: Path) -> None:
     console = Console(highlight=False)
-    for caution in cautions(settings):
+    for caution in (*cautions(settings), *result.notes):
         console.print(caution)
     for name, figures in result.models.items():
         before, after = figures.held_out.before, figures.held_out.after

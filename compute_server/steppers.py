@@ -20,6 +20,12 @@ class Stepper(Protocol):
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """Θ after a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``."""
 
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers, by name: :meth:`restore` makes a new one go on from there."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Remember what another one did."""
+
 
 class Sign:
     """Θ − α · sign ∇: every texel moves equally far."""
@@ -27,6 +33,13 @@ class Sign:
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         return theta - alpha * gradient.sign()
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
 
 
 class MomentumSign:
@@ -41,12 +54,21 @@ class MomentumSign:
         self._velocity = unit if self._velocity is None else MOMENTUM * self._velocity + unit
         return theta - alpha * self._velocity.sign()
 
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        return {} if self._velocity is None else {"velocity": self._velocity}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        self._velocity = state.get("velocity")
+
 
 class Adam:
     """torch's own Adam on Θ."""
 
     def __init__(self) -> None:
         self._parameter: Tensor | None = None
+        self._kept: dict[str, Tensor] = {}
         self._optimizer: torch.optim.Adam | None = None
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
@@ -54,11 +76,22 @@ class Adam:
         if self._parameter is None or self._optimizer is None:
             self._parameter = theta.clone()
             self._optimizer = torch.optim.Adam([self._parameter], lr=alpha)
+            self._optimizer.state[self._parameter].update(self._kept)
         self._parameter.copy_(theta)
         self._parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = alpha
         self._optimizer.step()
         return self._parameter.clone()
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        if self._parameter is None or self._optimizer is None:
+            return self._kept
+        return dict(self._optimizer.state[self._parameter])
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        self._kept = {name: value.reshape(()) if name == "step" else value for name, value in state.items()}
 
 
 class Octaves:
@@ -86,6 +119,20 @@ class Octaves:
         for octave in reversed(range(len(self._parents))):
             moved = self._moved(octave, slopes[octave], alpha) + moved[self._parents[octave]]
         return theta + moved
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        kept = {f"{octave} offset": offset for octave, offset in enumerate(self._offsets) if offset is not None}
+        for octave, stepper in enumerate(self._steppers):
+            kept |= {f"{octave} stepper {name}": value for name, value in stepper.state().items()}
+        return kept
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        for octave, stepper in enumerate(self._steppers):
+            self._offsets[octave] = state.get(f"{octave} offset")
+            own = f"{octave} stepper "
+            stepper.restore({name.removeprefix(own): value for name, value in state.items() if name.startswith(own)})
 
     def _moved(self, octave: int, slope: Tensor, alpha: float) -> Tensor:
         """How far the blocks of one scale go."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import zmq
 
 from shared import messages as m
 from shared.wire import Frame, pack
+
+from .orders import Order, pack_order
 
 
 def worker_environment() -> dict[str, str]:
@@ -27,10 +31,10 @@ def worker_environment() -> dict[str, str]:
 class WorkerProcess:
     """The child process that computes, and the socket to it."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, device: str, rasterizer: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, arguments: Sequence[str]) -> None:
         self._context = context
         self._folder = folder
-        self._arguments = ["--device", device, "--rasterizer", rasterizer]
+        self._arguments = arguments
         self._outbox: deque[list[Frame]] = deque()
         self._starts = 0
         self.socket: zmq.Socket[bytes]
@@ -57,6 +61,11 @@ class WorkerProcess:
         self._outbox.append(pack(message, request))
         self.flush()
 
+    def order(self, order: Order) -> None:
+        """As :meth:`send`, of an order."""
+        self._outbox.append(pack_order(order))
+        self.flush()
+
     def flush(self) -> None:
         """Send what was kept, as far as the worker takes it."""
         while self._outbox:
@@ -75,8 +84,20 @@ class WorkerProcess:
         code = self._process.returncode
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
+    def wait(self, timeout_s: float) -> None:
+        """Until the process has ended, or `timeout_s` are over."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End the process by force, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
     def restart(self) -> None:
         """A new process after the old one has died."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self.socket.close(linger=0)
         self._start()
 

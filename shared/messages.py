@@ -269,7 +269,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
     it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
-    object from all around, before and after.
+    object from all around, before and after. ``notes`` are sentences on what went otherwise than asked for.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -288,6 +288,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[PatchSite, ...] = ()
     curves: Curves = Curves()
     survey: Survey | None = None
+    notes: tuple[str, ...] = ()
     timing: Timing
     versions: dict[str, str]
     device: str
@@ -311,9 +312,10 @@ class ListTargets(msgspec.Struct, frozen=True, tag=True):
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
-    """Do this job, and tell me of it. Answered by `Accepted`."""
+    """Do this job, and tell me of it. Answered by `Accepted`. Jobs of a higher priority are done first."""
 
     job: Job
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] = 0
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
@@ -414,11 +416,13 @@ class Targets(msgspec.Struct, frozen=True, tag=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job is known; ``position`` counts the jobs before it in the queue."""
+    """The job is known; ``position`` counts the jobs before it, the running one included, and ``wait_s`` is how long
+    they will take (None: not known)."""
 
     job_id: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
     position: int
+    wait_s: float | None = None
 
 
 class Prediction(msgspec.Struct, frozen=True):

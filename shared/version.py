@@ -3,4 +3,4 @@
 VERSION = "0.1.0"
 
 #: Raised whenever a message type changes in a way that an older peer cannot read.
-PROTOCOL = 5
+PROTOCOL = 6

@@ -6,9 +6,11 @@ Frames are the arrays' own memory on sending and read-only views of the received
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -45,6 +47,21 @@ class _Preamble(msgspec.Struct):
     protocol: int
     version: str = "?"
     request: int = 0
+    message: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def kind(self) -> str:
+        """What the message calls itself; "" where it does not say."""
+        try:
+            return msgspec.msgpack.decode(self.message, type=_Tagged).type
+        except _UNREADABLE:
+            return ""
+
+
+class _Tagged(msgspec.Struct):
+    """The part of a message that says what it is."""
+
+    type: str = ""
 
 
 Frame = bytes | memoryview
@@ -53,20 +70,50 @@ Frame = bytes | memoryview
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def pack(message: Message, request: int = 0) -> list[Frame]:
-    """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
+Made = TypeVar("Made")
+
+
+def _no_arrays(value: Any) -> np.ndarray:
+    raise NotImplementedError(f"{type(value).__name__} cannot cross the wire")
+
+
+def _no_others(kind: type, _array: np.ndarray) -> Any:
+    raise NotImplementedError(f"{kind} cannot be read off the wire")
+
+
+def encode(value: Any, as_array: Callable[[Any], np.ndarray] = _no_arrays) -> list[Frame]:
+    """`value` as one header and a frame for each array in it. Arrays are taken from where they are, so they must not
+    change until they are sent or written. What is neither data nor array is given to `as_array`."""
     frames: list[Frame] = []
 
     def reference(value: Any) -> ArrayRef:
-        if not isinstance(value, np.ndarray):
-            raise NotImplementedError(f"{type(value).__name__} cannot cross the wire")
-        array = np.ascontiguousarray(value)
+        array = np.ascontiguousarray(value if isinstance(value, np.ndarray) else as_array(value))
         frames.append(array.reshape(-1).view(np.uint8).data)
         return ArrayRef(frame=len(frames), dtype=array.dtype.str, shape=array.shape)
 
-    envelope = Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message)
-    header = msgspec.msgpack.encode(envelope, enc_hook=reference)
+    header = msgspec.msgpack.encode(value, enc_hook=reference)
     return [header, *frames]
+
+
+def decode(
+    frames: Sequence[Frame], kind: type[Made], from_array: Callable[[type, np.ndarray], Any] = _no_others
+) -> Made:
+    """The value that :func:`encode` made `frames` of; its arrays are views of them. Fields of other kinds are made by
+    `from_array`. Raises :class:`InvalidInput` for anything malformed."""
+
+    def dereference(kind: type, value: Any) -> Any:
+        array = _view(msgspec.convert(value, ArrayRef), frames)
+        return array if kind is np.ndarray else from_array(kind, array)
+
+    try:
+        return msgspec.msgpack.decode(frames[0], type=kind, dec_hook=dereference)
+    except _UNREADABLE as error:
+        raise InvalidInput(f"The message cannot be read: {error}.") from error
+
+
+def pack(message: Message, request: int = 0) -> list[Frame]:
+    """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
+    return encode(Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message))
 
 
 def unpack(frames: Sequence[Frame]) -> Envelope:
@@ -77,16 +124,7 @@ def unpack(frames: Sequence[Frame]) -> Envelope:
     if not frames:
         raise InvalidInput("The message has no frames.")
     _check_protocol(peek(frames[0]))
-
-    def dereference(kind: type, value: Any) -> Any:
-        if kind is not np.ndarray:
-            raise NotImplementedError(f"{kind} cannot be read off the wire")
-        return _view(msgspec.convert(value, ArrayRef), frames)
-
-    try:
-        envelope = msgspec.msgpack.decode(frames[0], type=Envelope, dec_hook=dereference)
-    except _UNREADABLE as error:
-        raise InvalidInput(f"The message cannot be read: {error}.") from error
+    envelope = decode(frames, Envelope)
     validate(envelope.message)
     return envelope
 
@@ -128,18 +166,52 @@ def _view(ref: ArrayRef, frames: Sequence[Frame]) -> np.ndarray:
 
 def save_message(message: Message, path: Path) -> None:
     """Write `message` to a file, its frames after one another in one msgpack list."""
-    path.write_bytes(msgspec.msgpack.encode([bytes(frame) for frame in pack(message)]))
+    save_frames(pack(message), path)
+
+
+def save_frames(frames: Sequence[Frame], path: Path) -> None:
+    """Write a multipart to a file, whole or not at all; it is on the disk when this returns. Copies nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with part.open("wb") as file:
+            file.write(b"\xdd" + len(frames).to_bytes(4, "big"))  # msgpack: a list of so many
+            for frame in frames:
+                data = memoryview(frame)
+                file.write(b"\xc6" + data.nbytes.to_bytes(4, "big"))  # msgpack: so many bytes
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def load_frames(path: Path, *, mapped: bool = False) -> list[Frame]:
+    """The multipart in a file that :func:`save_frames` wrote; InvalidInput that names the file otherwise. `mapped`: as
+    views of the file itself, of which nothing is read before it is used."""
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else file.read()
+        return list(msgspec.msgpack.decode(data, type=list[memoryview]))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    except (*_UNREADABLE, ValueError) as error:  # a ValueError: an empty file cannot be mapped
+        raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
 
 
 def load_message(path: Path) -> Message:
     """The message in a file that :func:`save_message` wrote; InvalidInput that names the file otherwise."""
-    try:
-        frames = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    except _UNREADABLE as error:
-        raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
+    frames = load_frames(path)
     try:
         return unpack(frames).message
     except (InvalidInput, ProtocolMismatch) as error:
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def load_stored(path: Path) -> Message:
+    """As :func:`load_message`, whatever protocol the file was written by: fields that are newer than the file have
+    their defaults, and what this version cannot read is an InvalidInput."""
+    message = decode(load_frames(path), Envelope).message
+    validate(message)
+    return message
