@@ -97,6 +97,7 @@ class Front:
         home = home or Path(self._folder.name) / "home"
         self._context = zmq.Context()
         with contextlib.ExitStack() as undo:
+            undo.callback(self._folder.cleanup)
             undo.callback(self._context.destroy, linger=0)
             self._clients = self._bound(bind)
             self._lock = undo.enter_context(lock_home(home))
