@@ -15,10 +15,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared import errors
 from shared.client import DEFAULT_ADDRESS
 from shared.version import VERSION
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
 
 INTERRUPTED = 130
 
@@ -59,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
     serve.add_argument("--keep-gib", type=float, default=20.0, help="and as long as they hold so much (default 20)")
     _device_arguments(serve)
+
+    _jobs_parser(commands)
 
     models = _command(commands, "models", _models, "list the classifiers, or the targets")
     models.add_argument("--targets", action="store_true", help="list the labels that an object can be recognised as")
@@ -134,6 +140,60 @@ def _command(
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     parser.set_defaults(run=run)
     return parser
+
+
+def _jobs_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    jobs = commands.add_parser("jobs", help="what the server has done and will do", description="The server's jobs.")
+    verbs = jobs.add_subparsers(required=True, metavar="VERB")
+    _command(verbs, "list", _jobs_list, "a table of all jobs")
+    for name, run, text in (
+        ("show", _jobs_show, "all that is known of a job"),
+        ("cancel", _jobs_cancel, "end a job within its next step"),
+        ("export", _jobs_export, "write a job and its result into a folder"),
+    ):
+        _command(verbs, name, run, text).add_argument("job", metavar="ID")
+    verbs.choices["export"].add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    prune = _command(verbs, "prune", _jobs_prune, "forget old jobs")
+    prune.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
+    prune.add_argument("--keep-gib", type=float, default=20.0, help="and as long as they hold so much (default 20)")
+    for verb in verbs.choices.values():
+        verb.add_argument("--home", type=Path, help="as given to serve")
+
+
+def _ledger(given: argparse.Namespace) -> Ledger:
+    from .ledger import Ledger, default_home
+
+    return Ledger(given.home or default_home())
+
+
+def _jobs_list(given: argparse.Namespace) -> int:
+    from .jobs_command import list_jobs
+
+    return list_jobs(_ledger(given))
+
+
+def _jobs_show(given: argparse.Namespace) -> int:
+    from .jobs_command import show_job
+
+    return show_job(_ledger(given), given.job)
+
+
+def _jobs_cancel(given: argparse.Namespace) -> int:
+    from .jobs_command import cancel_job
+
+    return cancel_job(_ledger(given), given.job)
+
+
+def _jobs_export(given: argparse.Namespace) -> int:
+    from .jobs_command import export_job
+
+    return export_job(_ledger(given), given.job, given.out)
+
+
+def _jobs_prune(given: argparse.Namespace) -> int:
+    from .jobs_command import prune_jobs
+
+    return prune_jobs(_ledger(given), given.keep_days, given.keep_gib)
 
 
 def _device_arguments(parser: argparse.ArgumentParser) -> None:

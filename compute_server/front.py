@@ -396,6 +396,7 @@ class Front:
 
     def _heed(self, order: orders.Order) -> None:
         if isinstance(order, orders.Kept) and order.job_id == self._running:
+            self._deaths = 0
             self._ledger.got_on(order.job_id)
         elif isinstance(order, orders.Over) and order.job_id == self._running:
             self._deaths = 0

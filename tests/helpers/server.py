@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class LastingServer:
     """A server that keeps its jobs in `home`, and comes back on the same address after it has been killed."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
+        self.home = home
         self._arguments = ("--home", str(home), *arguments)
         self.process, self.address = start_server(*self._arguments)
 
@@ -58,3 +60,21 @@ class LastingServer:
         """Come back."""
         self.process, address = start_server(*self._arguments, bind=self.address)
         assert address == self.address
+
+
+def child_of(pid: int) -> int:
+    """The one child process of `pid`."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+    raise AssertionError("no worker was started")
+
+
+def alive(pid: int) -> bool:
+    """Whether `pid` still runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False

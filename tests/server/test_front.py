@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import zmq
 from helpers.jobs import small_job
-from helpers.server import running_server
+from helpers.server import alive, child_of, running_server
 
 from compute_server.bench_scene import bench_scene
 from compute_server.front import Front
@@ -319,29 +319,11 @@ def test_no_process_outlives_a_server_that_is_killed() -> None:
             os.sched_yield()
 
 
-def child_of(pid: int) -> int:
-    """The one child process of `pid`."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if children:
-            return int(children[0])
-    raise AssertionError("no worker was started")
-
-
 def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    """Whether `pid` still runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_an_address_in_use_is_said_so() -> None:
