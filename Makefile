@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity bars transfer-table clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -52,6 +52,16 @@ matrix: .venv/installed
 FIDELITY ?=
 fidelity: .venv/installed
 	cd tests && ../$(BIN)/python -m fidelity.run $(FIDELITY)
+
+# Many clients, and all sorts of things that break, for five minutes; ends with 1 when a promise of docs/reliability.md is
+# broken.
+SOAK ?=
+soak: .venv/installed
+	cd tests && ../$(BIN)/python -m soak.run $(SOAK)
+
+# How fast a large scene crosses the wire, beside plain memory through a socket.
+wire: .venv/installed
+	$(BIN)/python tests/bench/wire.py
 
 # docs/experiments.md, of the meshes car.ply and bus.ply of microsoft/unadversarial (src/resources) in MESHES. Hours on
 # two cores: what is done is remembered in out/experiments.

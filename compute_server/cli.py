@@ -62,7 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--hang-s", type=float, default=600.0, help="a worker may be silent so long (default 600)")
     serve.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
     serve.add_argument("--keep-gib", type=float, default=20.0, help="and as long as they hold so much (default 20)")
+    serve.add_argument("--log-json", action="store_true", help="write the log as JSON, one object a line")
+    serve.add_argument("--log-file", type=Path, help="write the log there, at most 50 MiB of it")
+    serve.add_argument("--metrics-port", type=int, help="answer Prometheus on this port of 127.0.0.1")
     _device_arguments(serve)
+
+    health = _command(commands, "health", _health, "say whether a server answers, and how it stands")
+    health.add_argument("address", nargs="?", default=DEFAULT_ADDRESS, help="(default %(default)s)")
 
     _jobs_parser(commands)
 
@@ -70,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--targets", action="store_true", help="list the labels that an object can be recognised as")
 
     doctor = _command(commands, "doctor", _doctor, "say what this machine has and what is missing")
+    doctor.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to look at (default %(default)s)")
+    doctor.add_argument("--home", type=Path, help="where jobs are kept, as given to serve")
     _device_arguments(doctor)
 
     bench = _command(commands, "bench", _bench, "time a step against its classifier alone")
@@ -166,6 +174,19 @@ def _ledger(given: argparse.Namespace) -> Ledger:
     return Ledger(given.home or default_home())
 
 
+def _health(given: argparse.Namespace) -> int:
+    from shared.client import Client
+
+    with Client(given.address, timeout_s=5.0) as client:
+        welcome = client.hello()
+    device = welcome.device or "worker starting"
+    print(
+        f"{client.address} answers: version {welcome.version}, {device}, {welcome.jobs_running} running,"
+        f" {welcome.jobs_queued} waiting"
+    )
+    return 0
+
+
 def _jobs_list(given: argparse.Namespace) -> int:
     from .jobs_command import list_jobs
 
@@ -233,9 +254,11 @@ def _positive(text: str) -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
+    from . import logs
     from .front import Front, Policy
     from .ledger import Room, default_home
 
+    logs.set_up(as_json=given.log_json, file=given.log_file)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     policy = Policy(
@@ -250,6 +273,11 @@ def _serve(given: argparse.Namespace) -> int:
     front = Front(given.bind, home=home, device=given.device, rasterizer=given.rasterizer, policy=policy)
     if given.exit_with_parent:
         threading.Thread(target=_wait_for_eof, args=(stop,), daemon=True).start()
+    if given.metrics_port is not None:
+        from . import metrics
+
+        port = metrics.serve(given.metrics_port, front.figures)
+        print(f"metrics on http://127.0.0.1:{port}/metrics", file=sys.stderr, flush=True)
     print(f"assistive-server listening on {front.address}", flush=True)
     front.serve(stop.is_set)
     return 0
@@ -282,8 +310,9 @@ def _models(given: argparse.Namespace) -> int:
 
 def _doctor(given: argparse.Namespace) -> int:
     from .doctor import examine
+    from .ledger import default_home
 
-    return examine(given.device, given.rasterizer)
+    return examine(given.device, given.rasterizer, given.home or default_home(), given.bind)
 
 
 def _bench(given: argparse.Namespace) -> int:

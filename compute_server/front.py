@@ -11,6 +11,7 @@ import itertools
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from shared.version import VERSION
 from shared.wire import Frame, pack, peek, unpack
 
 from . import orders
+from .figures import Figures
 from .intake import Intake, Taken
 from .ledger import Entry, Ledger, Room, lock_home
 from .outbox import HIGH_WATER, Outbox
@@ -115,7 +117,8 @@ class Front:
         self._running: str | None = None
         self._asked: dict[int, tuple[bytes, int]] = {}
         self._numbers = itertools.count(1)
-        self._deaths = 0
+        self._deaths = self._lost = 0
+        self._ended: Counter[str] = Counter()
         self._heard = time.monotonic()
         self._pruned = 0.0
         self._book_version = self._ledger.version()
@@ -146,6 +149,18 @@ class Front:
         self._ledger.sweep()
         for entry in self._ledger.unfinished():
             self._wait(entry)
+
+    def figures(self) -> Figures:
+        """How the server stands; any thread may ask."""
+        busy = self._running is not None or bool(self._asked)
+        return Figures(
+            running=int(self._running is not None),
+            waiting=len(self._line),
+            ended=dict(self._ended),
+            workers_lost=self._lost,
+            clients_behind=len(self._outbox),
+            silent_s=time.monotonic() - self._heard if busy else 0.0,
+        )
 
     def serve(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Answer until `stopped` says so (asked about every 200 ms) or the process is interrupted."""
@@ -233,7 +248,7 @@ class Front:
         try:
             return self._ledger.ended(job_id)
         except errors.AssistiveError as error:
-            log.error("The end of job %s cannot be told: %s", job_id, error)
+            log.error("The end of job %s cannot be told: %s", job_id, error, extra={"job": job_id})
             return None
 
     def _gone(self, client: bytes) -> None:
@@ -260,7 +275,7 @@ class Front:
         """Tell `client` of a job, which may have come into the book just now."""
         entry = self._ledger.get(job_id)
         if entry.state == "queued" and job_id not in self._live:
-            log.info("Job %s has come.", job_id)
+            log.info("Job %s has come.", job_id, extra={"job": job_id})
             self._wait(entry)
         live = self._live.get(job_id)
         if live is not None:
@@ -342,7 +357,7 @@ class Front:
                 cancelled=live.entry.cancel,
             )
         )
-        log.info("Job %s runs.", job_id)
+        log.info("Job %s runs.", job_id, extra={"job": job_id})
 
     def _end(
         self, job_id: str, state: Literal["done", "failed", "cancelled"], error: errors.ErrorData | None = None
@@ -355,7 +370,8 @@ class Front:
             self._running = None
         if not self._ledger.end(job_id, state, error):
             return
-        log.info("Job %s is %s.", job_id, state)
+        self._ended[state] += 1
+        log.info("Job %s is %s.", job_id, state, extra={"job": job_id})
         for watcher in live.watchers:
             self._outbox.ended(watcher, job_id)
 
@@ -437,6 +453,7 @@ class Front:
 
     def _worker_died(self, how: str) -> None:
         self._deaths += 1
+        self._lost += 1
         log.error("The worker process %s.", how)
         error = errors.JobFailed(f"The worker process {how}.", hint="The server's log has the details.").to_data()
         for mine in list(self._asked):
@@ -452,7 +469,7 @@ class Front:
         if self._ledger.count_attempt(job_id) >= MAX_ATTEMPTS:
             self._end(job_id, "failed", error)
             return
-        log.warning("Job %s goes on from its last checkpoint.", job_id)
+        log.warning("Job %s goes on from its last checkpoint.", job_id, extra={"job": job_id})
         self._running = None
         watchers = self._live[job_id].watchers
         self._wait(self._ledger.get(job_id))
