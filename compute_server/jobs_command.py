@@ -51,7 +51,7 @@ def cancel_job(ledger: Ledger, job_id: str) -> int:
 
 
 def export_job(ledger: Ledger, job_id: str, out: Path) -> int:
-    """Write what a job was and what it made into a folder: ``car.job``-like file, texture and result."""
+    """Write what a job was and what it made into a folder: a file for ``assistive-server run``, texture and result."""
     entry = ledger.get(job_id)
     make_folder(out)
     folder = ledger.folder(job_id)

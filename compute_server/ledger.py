@@ -84,13 +84,15 @@ def default_home() -> Path:
 
 
 class Ledger:
-    """The book in `home`, which is made if it is not there. Belongs to one thread."""
+    """The book in `home`, which is made if it is not there. Belongs to one thread at a time."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         try:
             (home / "jobs").mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._book = sqlite3.connect(home / "ledger.sqlite", timeout=30.0, isolation_level=None)
+            self._book = sqlite3.connect(
+                home / "ledger.sqlite", timeout=30.0, isolation_level=None, check_same_thread=False
+            )
             self._migrate()
         except (OSError, sqlite3.Error) as error:
             raise errors.OutputFailed(
