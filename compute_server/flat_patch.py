@@ -36,7 +36,7 @@ def optimise_flat(problem: Problem, observer: Observer) -> Trace:
     settings = problem.job.settings
     rng = generators(settings.seed).flat
     behind = background_pictures(problem.job.scene.rig, settings.backgrounds, rng)
-    place = _places(problem)
+    place = patch_places(problem)
     patch = problem.texture.start.mean(dim=0).expand(TEXELS, TEXELS, 3).clone()
     move = stepper(settings.stepper)
     trace = Trace(theta=on_object(patch, place))
@@ -56,7 +56,7 @@ def optimise_flat(problem: Problem, observer: Observer) -> Trace:
     return trace
 
 
-def _places(problem: Problem) -> Tensor:
+def patch_places(problem: Problem) -> Tensor:
     """Where each row of Θ lies on the patch, ``[K, 2]``."""
     position = torch.zeros(len(problem.texture.original), 3)
     position[problem.surface.texel] = problem.surface.position

@@ -23,15 +23,19 @@ from shared import messages as m
 from shared.errors import InvalidInput
 from shared.scene import UvTexture, View
 from shared.version import VERSION
+from shared.wire import fingerprint
 
-from .classifiers import Classifier, loaded
+from . import plots
+from .classifiers import Classifier, labels, loaded
+from .controls import control_textures
+from .ensemble import verdicts
 from .evaluate import Figures, evaluate, render
 from .flat_patch import optimise_flat
 from .optimize import Observer, StepReport, Trace, optimise
 from .patch import get_patch
 from .placing import placed
 from .problem import Problem, make_problem
-from .render.color import to_bytes
+from .render.color import from_bytes, to_bytes
 from .survey import directions, survey
 from .views import fixed_views, generators, random_views
 
@@ -83,6 +87,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     around = None
     if trace.outcome != "cancelled":
         around = _survey(problem, trace, texture, classifiers, observer)
+        models = _with_controls(problem, trace, texture, models, classifiers, observer)
         models = {**models, **_left_out(problem, models, observer, optimise_it)}
     timing = m.Timing(
         queue_s=0.0,
@@ -110,6 +115,8 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         sites=problem.sites,
         curves=trace.curves(),
         survey=around,
+        plots=plots.for_report(trace.curves(), models, around, problem.target),
+        scene_hash=fingerprint(job.scene),
         timing=timing,
         versions=versions(),
         device=str(device),
@@ -235,8 +242,51 @@ def _measure(
         for index, classifier in enumerate(classifiers)
     }
     size = problem.classifiers[0].spec.size
-    before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools)
-    return models, tuple(check), (before, after)
+    before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)) for pool in pools)
+    models = {
+        classifier.spec.name: msgspec.structs.replace(
+            models[classifier.spec.name],
+            said_before=_said(problem, classifier, before),
+            said_after=_said(problem, classifier, after),
+        )
+        for classifier in classifiers
+    }
+    return models, tuple(check), (before.numpy(), after.numpy())
+
+
+def _said(problem: Problem, classifier: Classifier, pictures: Tensor) -> tuple[m.Verdict, ...]:
+    """What a classifier says of 8-bit pictures ``[N, H, W, 3]``, with its five top classes."""
+    return verdicts(classifier, from_bytes(pictures.to(problem.device)), problem.target, labels(), 5)
+
+
+def _with_controls(
+    problem: Problem,
+    trace: Trace,
+    texture: Tensor,
+    models: dict[str, m.ModelFigures],
+    classifiers: Sequence[Classifier],
+    observer: JobObserver,
+) -> dict[str, m.ModelFigures]:
+    """The figures with those of what else could be in the place of a patch; as they are where there is none."""
+    if not problem.sites:
+        return models
+    textures = control_textures(problem, texture)
+    found = evaluate(
+        problem.renderer,
+        [problem.texture.pool_of(each) for each in textures.values()],
+        _views(problem, trace.steps)[1],
+        classifiers,
+        problem.target,
+        problem.job.settings.samples,
+        check=lambda: observer.evaluating(problem, trace.steps),
+    )
+    return {
+        classifier.spec.name: msgspec.structs.replace(
+            models[classifier.spec.name],
+            controls={name: _each(row[number]) for name, row in zip(textures, found, strict=True)},
+        )
+        for number, classifier in enumerate(classifiers)
+    }
 
 
 def _each(figures: Figures) -> m.EachView:

@@ -141,6 +141,22 @@ class BeforeAfter(msgspec.Struct, frozen=True):
     after: Stats
 
 
+class Prediction(msgspec.Struct, frozen=True):
+    """One class and its probability."""
+
+    index: int
+    label: str
+    confidence: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a classifier says of one picture: probability of the target, whether top-1 is right, the top classes."""
+
+    confidence: float
+    right: bool
+    top: tuple[Prediction, ...]
+
+
 class EachView(msgspec.Struct, frozen=True):
     """What one classifier says of each of a set of views: confidence in the target, and whether its top-1 is right."""
 
@@ -154,7 +170,9 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     ``each_before`` and ``each_after`` are the views behind ``held_out``, one by one, the same views in both.
     ``left_out`` are the figures, on views never used in training, of the texture that was made without this classifier.
     ``check_before`` and ``check_confidence`` have the confidence in the server's own picture of each check view, before
-    and after, in the order of ``Result.check_views``.
+    and after, in the order of ``Result.check_views``; ``said_before`` and ``said_after`` what is said of the pictures
+    that cross the wire (``Result.pictures_before``, ``pictures_after``), with the top classes. ``controls`` are the
+    same views as ``each_after`` with something else in the place of the patch: noise, a plain colour, a QR code.
     """
 
     trained: bool
@@ -166,6 +184,9 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     left_out: Stats | None = None
     check_before: tuple[float, ...] = ()
     check_confidence: tuple[float, ...] = ()
+    said_before: tuple[Verdict, ...] = ()
+    said_after: tuple[Verdict, ...] = ()
+    controls: dict[str, EachView] = {}
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +271,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     ``azimuths`` (degrees, counter-clockwise from +X as seen from above) and ``elevations`` (degrees above the horizon)
     are those of the camera as seen from the rig's centre. ``confidence`` in the target and the class of ``top1`` are
-    indexed by texture, classifier, light, elevation and azimuth.
+    indexed by texture, classifier, light, elevation and azimuth. ``labels`` names the classes that occur.
     """
 
     textures: tuple[str, ...]
@@ -260,6 +281,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     confidence: Annotated[np.ndarray, Array("float32", "T", "M", "L", "E", "A")]
     top1: Annotated[np.ndarray, Array("int32", "T", "M", "L", "E", "A")]
+    labels: dict[int, str] = {}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,7 +291,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
     it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
-    object from all around, before and after.
+    object from all around, before and after. ``plots`` are SVG files by name, for the report's page, ``scene_hash``
+    the fingerprint of the job's scene (see `wire.fingerprint`).
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -288,6 +311,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[PatchSite, ...] = ()
     curves: Curves = Curves()
     survey: Survey | None = None
+    plots: dict[str, str] = {}
+    scene_hash: str = ""
     timing: Timing
     versions: dict[str, str]
     device: str
@@ -419,22 +444,6 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job_id: str
     state: Literal["queued", "running", "done", "failed"]
     position: int
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """One class and its probability."""
-
-    index: int
-    label: str
-    confidence: float
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What a classifier says of one picture: probability of the target, whether top-1 is right, the top classes."""
-
-    confidence: float
-    right: bool
-    top: tuple[Prediction, ...]
 
 
 class Classified(msgspec.Struct, frozen=True, tag=True):

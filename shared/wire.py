@@ -6,6 +6,7 @@ Frames are the arrays' own memory on sending and read-only views of the received
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from .arrays import validate
 from .errors import InvalidInput, ProtocolMismatch
 from .messages import Message
+from .scene import Scene
 from .version import PROTOCOL, VERSION
 
 #: dtypes that may cross the wire (little-endian); anything else is refused before memory is touched.
@@ -55,6 +57,20 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def pack(message: Message, request: int = 0) -> list[Frame]:
     """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
+    return _encoded(Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message))
+
+
+def fingerprint(scene: Scene) -> str:
+    """The SHA-256 of the bytes that `scene` has on the wire, in hexadecimal: the same for the same scene, on either
+    side, in any process."""
+    digest = hashlib.sha256()
+    for frame in _encoded(scene):
+        digest.update(frame)
+    return digest.hexdigest()
+
+
+def _encoded(value: Envelope | Scene) -> list[Frame]:
+    """A header that refers to the arrays of `value`, and the frames that have them."""
     frames: list[Frame] = []
 
     def reference(value: Any) -> ArrayRef:
@@ -64,8 +80,7 @@ def pack(message: Message, request: int = 0) -> list[Frame]:
         frames.append(array.reshape(-1).view(np.uint8).data)
         return ArrayRef(frame=len(frames), dtype=array.dtype.str, shape=array.shape)
 
-    envelope = Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message)
-    header = msgspec.msgpack.encode(envelope, enc_hook=reference)
+    header = msgspec.msgpack.encode(value, enc_hook=reference)
     return [header, *frames]
 
 
