@@ -34,8 +34,8 @@ MSGSPEC = "msgspec==0.22.0"
 PYZMQ = "pyzmq==26.4.0"
 #: For any other Python: an abi3 wheel, in a zip of its own, as Blender 5.2 doesn't count it beside a cp311 wheel.
 PYZMQ_ABI3 = "pyzmq==27.3.0"
-#: What belongs to the add-on, besides its manifest: code, presets and icons.
-PACKED = (".py", ".png")
+#: What belongs to the add-on, besides its manifest: code, presets, icons, and what its pages are made of.
+PACKED = (".py", ".png", ".css", ".js")
 #: The oldest date that a zip file can hold: what is packed does not depend on when.
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 

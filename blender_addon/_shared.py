@@ -10,8 +10,50 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or importlib.util.find_spec(f"{__package__}.shared") is None:
-    from shared import arrays, client, errors, messages, presets, scene, targets, version, wire
+    from shared import (
+        arrays,
+        client,
+        compare_page,
+        errors,
+        messages,
+        presets,
+        report_files,
+        report_page,
+        reporting,
+        scene,
+        targets,
+        version,
+        wire,
+    )
 else:
-    from .shared import arrays, client, errors, messages, presets, scene, targets, version, wire
+    from .shared import (
+        arrays,
+        client,
+        compare_page,
+        errors,
+        messages,
+        presets,
+        report_files,
+        report_page,
+        reporting,
+        scene,
+        targets,
+        version,
+        wire,
+    )
 
-__all__ = ["arrays", "client", "errors", "messages", "presets", "scene", "targets", "version", "wire"]
+__all__ = [
+    "arrays",
+    "client",
+    "compare_page",
+    "errors",
+    "messages",
+    "presets",
+    "report_files",
+    "report_page",
+    "reporting",
+    "scene",
+    "targets",
+    "version",
+    "wire",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import sys
 import time
 import traceback
@@ -21,7 +22,7 @@ from typing import Any
 import bpy
 
 from . import backgrounds, collect, companion, files, follow, local_server, output, request
-from ._shared import client, errors, messages, presets
+from ._shared import client, errors, messages, presets, reporting
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
@@ -58,6 +59,7 @@ def _main(argv: Sequence[str], parser: argparse.ArgumentParser) -> int:
         options = parser.parse_args(argv)
     except SystemExit as done:  # argparse has said what there is to say
         return done.code if isinstance(done.code, int) else 2
+    options.typed = f"{parser.prog.replace('SCENE.blend', shlex.quote(bpy.data.filepath))} {shlex.join(argv)}"
     try:
         code: int = options.run(options)
         return code
@@ -217,7 +219,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-gap",
         type=float,
-        default=output.MAX_GAP,
+        default=reporting.MAX_GAP,
         metavar="G",
         help="warn when confidence in Blender's pictures and the server's differs by more (default 0.10)",
     )
@@ -323,7 +325,7 @@ def _run_job(
         result = follow.to_end(following)
         findings = follow.finish(following, result)
     code = CANCELLED if interrupts.asked else 0
-    report = output.report(
+    report = reporting.report(
         result,
         settings,
         object_name=obj.name,
@@ -331,6 +333,9 @@ def _run_job(
         collect_s=collect_s,
         own_rig=collected.own_rig,
         left_out=collected.left_out,
+        command=options.typed,
+        made_with=output.MADE_WITH,
+        vertex_note=output.VERTEX_NOTE,
     )
     written = output.contents(result, report, findings.check, findings.sheet, findings.comparison)
     output.write(options.out, written)
@@ -389,7 +394,7 @@ def _follow(options: argparse.Namespace) -> int:
             obj=obj,
             uv_map=options.uv_map,
             samples=options.check_samples,
-            max_gap=output.MAX_GAP,
+            max_gap=reporting.MAX_GAP,
             check=not options.no_check,
             engine=options.check_engine,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import follow, output
-from ._shared import errors, messages, wire
+from ._shared import errors, messages, reporting, wire
 
 REPORT, SHEET, WORST = "check.json", "check.png", "worst.npy"
 AMPLIFIED = 4
@@ -55,7 +55,7 @@ def follow_to_files(following: follow.Following, out: Path) -> None:
         raise findings.trouble
     if findings.check is None or findings.comparison is None:
         return
-    report = output.check_report(result, findings.check)
+    report = reporting.check_report(result, findings.check)
     worst = io.BytesIO()
     np.save(worst, _quartet(result, findings.check, report["check"]["worst"]))
     files: dict[str, output.Content] = {
@@ -66,7 +66,7 @@ def follow_to_files(following: follow.Following, out: Path) -> None:
     output.write(out, files)
 
 
-def _quartet(result: messages.Result, check: output.Check, view: int) -> np.ndarray:
+def _quartet(result: messages.Result, check: reporting.Check, view: int) -> np.ndarray:
     """One view by the server and by Blender; below, their difference × 4 and Blender's before: [2H, 2W, 3] uint8."""
     server, blender = result.pictures_after[view], check.after[view]
     difference = (np.abs(server.astype(int) - blender) * AMPLIFIED).clip(0, 255).astype(np.uint8)

@@ -14,8 +14,8 @@ from typing import TypeVar
 import bpy
 import numpy as np
 
-from . import apply, check, output, straight_through
-from ._shared import client, errors, messages, scene
+from . import apply, check, straight_through
+from ._shared import client, errors, messages, reporting, scene
 from .check import Engine
 from .progress import Display, Interrupts
 
@@ -50,7 +50,7 @@ class Following:
 class Findings:
     """What came after the job: the check in Blender, the contact sheet, and what kept one of them from being made."""
 
-    check: output.Check | None
+    check: reporting.Check | None
     sheet: bytes | None
     comparison: bytes | None
     trouble: errors.AssistiveError | None
@@ -180,7 +180,7 @@ def _neighbours(settings: messages.Settings) -> check.Neighbours:
 
 def _judge(
     run: Following, before: np.ndarray, after: np.ndarray, result: messages.Result, began: float
-) -> output.Check:
+) -> reporting.Check:
     """What each classifier of the job says of the pictures."""
 
     def ask(pictures: np.ndarray, model: str) -> tuple[messages.Verdict, ...]:
@@ -189,10 +189,10 @@ def _judge(
         return run.client.request(request, messages.Classified, timeout_s=CLASSIFY_S).verdicts
 
     verdicts = {model: (ask(before, model), ask(after, model)) for model in result.models}
-    return output.Check(before, after, verdicts, time.perf_counter() - began, run.max_gap, run.engine)
+    return reporting.Check(before, after, verdicts, time.perf_counter() - began, run.max_gap, run.engine)
 
 
-def _draw_comparison(run: Following, result: messages.Result, found: output.Check) -> bytes:
+def _draw_comparison(run: Following, result: messages.Result, found: reporting.Check) -> bytes:
     asked = messages.DrawComparison(
         server_before=result.pictures_before,
         blender_before=found.before,
@@ -204,7 +204,7 @@ def _draw_comparison(run: Following, result: messages.Result, found: output.Chec
     return run.client.request(asked, messages.Sheet, timeout_s=CLASSIFY_S).png.tobytes()
 
 
-def _draw_sheet(run: Following, result: messages.Result, found: output.Check | None) -> bytes | None:
+def _draw_sheet(run: Following, result: messages.Result, found: reporting.Check | None) -> bytes | None:
     before, after = (found.before, found.after) if found else (result.pictures_before, result.pictures_after)
     if len(after) == 0:
         return None

@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 
 from . import apply, coverage, icons, preferences, request, results, runtime, session
+from ._shared import reporting
 from .operators.common import chosen_object
 
 CHARACTER = 7.0
@@ -348,7 +349,9 @@ class ASSISTIVE_UL_results(bpy.types.UIList):  # type: ignore[misc]  # noqa: N80
         self, _context: Any, layout: Any, _data: Any, item: Any, _icon: int, _active: Any, _name: str
     ) -> None:
         """Thumbnail, target, and how far it went."""
-        row = layout.split(factor=0.6)
+        row = layout.row(align=True)
+        row.prop(item, "ticked", text="")
+        row = row.split(factor=0.6)
         row.label(text=item.target, icon_value=results.icon(item))
         figures = results.figures(item)
         row.label(text=f"{figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else "interrupted")
@@ -380,6 +383,7 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         row = column.row(align=True)
         row.operator("assistive.export_texture", text="Export PNG", icon="EXPORT")
         row.operator("assistive.open_report", text="Report", icon="URL")
+        row.operator("assistive.compare_reports", text="Compare", icon="ARROW_LEFTRIGHT")
         row = column.row(align=True)
         row.operator("assistive.mark_asset", text="Mark as Asset", icon="ASSET_MANAGER")
         row.operator("assistive.delete_result", text="Delete", icon="TRASH")
@@ -394,7 +398,7 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
             column.label(text=figures.model if figures.trained else f"{figures.model} (held out)")
             column.label(text=f"{figures.before_mean:.2f} → {figures.after_mean:.2f}, top-1 {figures.after_top1:.0%}")
         there = item.object is not None and item.object.users_scene
-        column.label(text=results.local_time(item.created))
+        column.label(text=reporting.local_time(item.created))
         column.label(text=item.object.name if there else f"{item.object_name} (deleted)")
 
     def _draw_check(self, layout: Any, context: Any, item: Any) -> None:

@@ -49,6 +49,8 @@ class ASSISTIVE_PG_result(bpy.types.PropertyGroup):  # type: ignore[misc]  # noq
     sheet: bpy.props.PointerProperty(name="Contact Sheet", type=bpy.types.Image)  # type: ignore[valid-type]
     check: bpy.props.PointerProperty(name="Check", type=bpy.types.Image)  # type: ignore[valid-type]
     report: bpy.props.StringProperty(name="Report", description="All figures and settings, as JSON")  # type: ignore[valid-type]
+    plots: bpy.props.StringProperty(name="Plots", description="SVG files by name, as JSON")  # type: ignore[valid-type]
+    ticked: bpy.props.BoolProperty(name="Compare", description="Take this result along when reports are compared")  # type: ignore[valid-type]
 
 
 def _is_mesh(_self: Any, obj: Any) -> bool:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import bpy
 import msgspec
 import numpy as np
 
 from . import editor, output, png
-from ._shared import errors, messages, scene, version
+from ._shared import errors, messages, reporting, scene
 from .images import packed_image
 
 #: The custom property of an image of vertex colours that says how many of its pixels are vertices.
@@ -35,9 +35,9 @@ class Kept:
 
     `png` is what gets packed: the texture as a PNG file, or the colours of so many `vertices` as the pixels of one (see
     :func:`texture_of`).
-    `created` is ISO 8601 with its offset from UTC, `report` that of `output.report` with ``job`` and ``created``,
+    `created` is ISO 8601 with its offset from UTC, `report` that of `reporting.report` with ``job`` and ``created``,
     `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file,
-    `check` that of the check in Blender with the picture that stands for it.
+    `check` that of the check in Blender with the picture that stands for it, `plots` SVG files by name.
     """
 
     job_id: str
@@ -52,17 +52,7 @@ class Kept:
     thumbnail: np.ndarray | None
     sheet: bytes | None
     check: tuple[bytes, np.ndarray] | None = None
-
-
-class Figures(NamedTuple):
-    """What one classifier says of held-out views: mean confidence, and share of views whose top-1 is right."""
-
-    model: str
-    trained: bool
-    before_mean: float
-    after_mean: float
-    before_top1: float
-    after_top1: float
+    plots: Mapping[str, str] = field(default_factory=dict)
 
 
 ADDED: dict[int, dict[str, tuple[Kept, int]]] = {}
@@ -87,17 +77,19 @@ def kept_of(
     collect_s: float,
     own_rig: bool,
     left_out: tuple[str, ...] = (),
+    command: str | None = None,
     sheet: bytes | None,
 ) -> Kept:
     """What is kept of a job that ended with a `result`."""
-    report = output.report(
+    report = reporting.report(
         result,
         settings,
         object_name=object_name,
-        check=None,
         collect_s=collect_s,
         own_rig=own_rig,
         left_out=left_out,
+        command=command,
+        made_with=output.MADE_WITH,
     )
     return _kept(
         result.texture,
@@ -107,6 +99,7 @@ def kept_of(
         uv_map=uv_map,
         thumbnail=_best_picture(result),
         sheet=sheet,
+        plots=result.plots,
     )
 
 
@@ -115,14 +108,14 @@ def interrupted(
 ) -> Kept:
     """What is kept of a job that failed midway: its last live preview, and no figures. Takes a second for 2048²."""
     report = {
-        "schema": output.SCHEMA,
+        "schema": reporting.SCHEMA,
         "object": object_name,
         "target": {"name": target},
         "outcome": "interrupted",
         "steps": preview.step,
         "settings": msgspec.to_builtins(settings),
         "seed": settings.seed,
-        "versions": {"addon": version.VERSION, "blender": output.BLENDER},
+        "versions": dict(output.MADE_WITH),
         "models": {},
     }
     return _kept(
@@ -133,6 +126,7 @@ def interrupted(
         uv_map=uv_map,
         thumbnail=preview.worst_view,
         sheet=None,
+        plots={},
     )
 
 
@@ -145,6 +139,7 @@ def _kept(
     uv_map: str,
     thumbnail: np.ndarray | None,
     sheet: bytes | None,
+    plots: Mapping[str, str],
 ) -> Kept:
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     return Kept(
@@ -159,6 +154,7 @@ def _kept(
         report={**report, "job": job_id, "created": created},
         thumbnail=thumbnail,
         sheet=sheet,
+        plots=plots,
     )
 
 
@@ -205,6 +201,7 @@ def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any
     if kept.check is not None:
         _set_check(item, *kept.check)
     item.report = json.dumps(kept.report, ensure_ascii=False)
+    item.plots = json.dumps(dict(kept.plots))
     owner.assistive.result_index = len(owner.assistive.results) - 1
     ADDED.setdefault(owner.session_uid, {})[kept.job_id] = (kept, obj.session_uid if obj is not None else 0)
     return item
@@ -224,8 +221,8 @@ def attach_sheet(job_id: str, sheet: bytes) -> None:
 def attach_check(job_id: str, found: Mapping[str, Any], sheet: bytes, worst: np.ndarray) -> None:
     """Puts what the check in Blender has found to the result of a job, wherever in the file it is listed.
 
-    `found` has ``check`` and ``models`` as in `output.check_report`; `sheet` is a PNG file, `worst` ([H, W, 3] uint8,
-    row 0 at the top) what the panel shows of it.
+    `found` has ``check`` and ``models`` as in `reporting.check_report`; `sheet` is a PNG file, `worst`
+    ([H, W, 3] uint8, row 0 at the top) what the panel shows of it.
     """
     for owner in bpy.data.scenes:
         for item in owner.assistive.results:
@@ -365,12 +362,13 @@ def check_icon(item: Any) -> int:
     return int(preview.icon_id) if preview is not None else 0
 
 
-def local_time(created: str) -> str:
-    """An ISO 8601 time as date and time of this machine's time zone; what is none, as it stands."""
+def plots_of(item: Any) -> dict[str, str]:
+    """The plots of a list's `item`, SVG files by name; none where an older version has made it."""
     try:
-        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
+        plots = json.loads(item.plots)
     except ValueError:
-        return created
+        return {}
+    return plots if isinstance(plots, dict) else {}
 
 
 def report_of(item: Any) -> dict[str, Any]:
@@ -382,22 +380,6 @@ def report_of(item: Any) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
-def figures_of(report: Mapping[str, Any]) -> list[Figures]:
-    """The held-out figures in a `report` of this or another version; classifiers without are left out."""
-    models = report.get("models")
-    rows = [_row(str(name), model) for name, model in models.items()] if isinstance(models, dict) else []
-    return [row for row in rows if row is not None]
-
-
-def figures(item: Any) -> list[Figures]:
+def figures(item: Any) -> list[reporting.Figures]:
     """The held-out figures of a list's `item`, a row for each classifier; none for an interrupted job."""
-    return figures_of(report_of(item))
-
-
-def _row(name: str, model: Any) -> Figures | None:
-    try:
-        before, after = (model["held_out"][when] for when in ("before", "after"))
-        means = float(before["mean"]), float(after["mean"])
-        return Figures(name, bool(model["trained"]), *means, float(before["top1"]), float(after["top1"]))
-    except (KeyError, TypeError, ValueError):
-        return None
+    return reporting.figures_of(report_of(item))

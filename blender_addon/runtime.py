@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import shlex
 import threading
 import time
 import traceback
@@ -16,6 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -23,7 +25,7 @@ import msgspec
 from bpy.app.handlers import persistent
 
 from . import editor, icons, local_server, notes, preferences, results, session
-from ._shared import client, errors, messages, scene
+from ._shared import client, errors, messages, reporting, scene
 from .background import Background, Found
 from .connection import Connection
 from .live_preview import Overlay
@@ -45,7 +47,14 @@ MEASURED = "Measured as it is."
 CHECKED = ("finished", "early")
 """The outcomes that are worth a check; who cancels is in a hurry."""
 
+AGAIN = 'blender -b {} --python-expr "import bpy; bpy.ops.assistive.start(); bpy.ops.wm.save_mainfile()"'
+"""How to do a job of the panel once more: its settings are in the file."""
+
 Work = Callable[[], None]
+
+
+def _again() -> str:
+    return AGAIN.format(shlex.quote(Path(bpy.data.filepath).name or "SAVED.blend"))
 
 
 @dataclass(frozen=True)
@@ -297,7 +306,7 @@ class Runtime:
         editor.redraw("WINDOW")
 
     def _keep_result(self, effect: session.KeepResult) -> None:
-        ticket = effect.ticket
+        ticket, command = effect.ticket, _again()
         self._keep(
             ticket,
             lambda: results.kept_of(
@@ -309,6 +318,7 @@ class Runtime:
                 collect_s=ticket.collect_s,
                 own_rig=ticket.own_rig,
                 left_out=ticket.left_out,
+                command=command,
                 sheet=None,
             ),
         )
@@ -349,7 +359,7 @@ class Runtime:
         push_undo(f"Assistive {kept.target}")
         if kept.report.get("outcome") in CHECKED:
             self._follow(kept.job_id)
-        figures = results.figures_of(kept.report)
+        figures = reporting.figures_of(kept.report)
         said = f"{kept.target}: {figures[0].before_mean:.2f} → {figures[0].after_mean:.2f}" if figures else kept.target
         end = ENDS.get(str(kept.report.get("outcome")), ENDS["finished"])
         self._report(session.Report("INFO", f"{end if kept.report.get('steps') else MEASURED} {said}"))

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect, or by --save-job"
     )
-    run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture and result.json")
+    run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture, result.json and report.html")
     _device_arguments(run)
 
     sweep = _command(commands, "sweep", _sweep, "look at a job's object from all around, in every light")
@@ -118,6 +118,13 @@ def _parser() -> argparse.ArgumentParser:
     spoilt.add_argument("--models", type=_names, metavar="A,B", help="classifiers (default: all of the job)")
     spoilt.add_argument("--views", type=_positive, default=16, help="held-out views (default 16)")
     _device_arguments(spoilt)
+
+    compare = _command(commands, "compare", _compare, "show the reports of several jobs side by side")
+    compare.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="what jobs were written to")
+    compare.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (default: compare.html)")
+
+    report = _command(commands, "report", _report, "make the page of a job's folder anew")
+    report.add_argument("folder", metavar="FOLDER", type=Path, help="what a job was written to")
 
     image = _command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
     image.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="files, or folders of them")
@@ -332,6 +339,18 @@ def _run(given: argparse.Namespace) -> int:
     from .runfile import run_file
 
     return run_file(given.jobfile, given.out, given.device, given.rasterizer)
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from .compare import compare_folders
+
+    return compare_folders(given.folders, given.out)
+
+
+def _report(given: argparse.Namespace) -> int:
+    from .compare import remake
+
+    return remake(given.folder)
 
 
 def _names(text: str) -> tuple[str, ...]:

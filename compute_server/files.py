@@ -10,8 +10,9 @@ from shared.errors import OutputFailed
 def write_files(out: Path, files: dict[str, bytes]) -> None:
     """Each file whole or not at all."""
     for name, data in files.items():
-        part = out / f".partial-{name}"
+        part = (out / name).with_name(f".partial-{Path(name).name}")
         try:
+            part.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(data)
             part.replace(out / name)
         except OSError as error:

@@ -37,7 +37,7 @@ def optimise_flat(problem: Problem, observer: Observer, keeper: Keeper | None = 
     keeper = keeper or Forgetful()
     rng = generators(settings.seed).flat
     behind = background_pictures(problem.job.scene.rig, settings.backgrounds, rng)
-    place = _places(problem)
+    place = patch_places(problem)
     patch = problem.texture.start.mean(dim=0).expand(TEXELS, TEXELS, 3).clone()
     move = stepper(settings.stepper)
     trace = Trace(theta=on_object(patch, place))
@@ -68,7 +68,7 @@ def optimise_flat(problem: Problem, observer: Observer, keeper: Keeper | None = 
     return trace
 
 
-def _places(problem: Problem) -> Tensor:
+def patch_places(problem: Problem) -> Tensor:
     """Where each row of Θ lies on the patch, ``[K, 2]``."""
     position = torch.zeros(len(problem.texture.original), 3)
     position[problem.surface.texel] = problem.surface.position

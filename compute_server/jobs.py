@@ -23,15 +23,20 @@ from shared import messages as m
 from shared.errors import InvalidInput
 from shared.scene import UvTexture, View
 from shared.version import VERSION
+from shared.wire import fingerprint
 
-from .classifiers import Classifier, loaded
+from . import plots
+from .classifiers import Classifier, labels, loaded
+from .controls import control_textures
+from .ensemble import verdicts
 from .evaluate import Figures, evaluate, render
 from .flat_patch import optimise_flat
+from .importance import gradient_importance, importance_picture
 from .optimize import Forgetful, Keeper, Observer, StepReport, Trace, optimise
 from .patch import get_patch
 from .placing import placed
 from .problem import Problem, make_problem
-from .render.color import to_bytes
+from .render.color import from_bytes, to_bytes
 from .survey import directions, survey
 from .views import fixed_views, generators, random_views
 from .waiting import leaves_out
@@ -42,6 +47,8 @@ TRAIN_VIEWS = 32
 CANCELLED_VIEWS = 8
 #: A result is looked at from all around at so many elevations, in the first few lights of its rig.
 SURVEY_ELEVATIONS, SURVEY_LIGHTS = 5, 3
+#: What matters in a texture is gathered over so many held-out views.
+IMPORTANCE_VIEWS = 8
 
 
 class JobObserver(Observer, Protocol):
@@ -90,9 +97,11 @@ def run_job(
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
-    around = None
+    around = importance = None
     if trace.outcome != "cancelled":
+        importance = _importance(problem, trace, texture)
         around = _survey(problem, trace, texture, classifiers, observer)
+        models = _with_controls(problem, trace, texture, models, classifiers, observer)
         models = {**models, **_left_out(problem, models, observer, optimise_it, keeper)}
     timing = m.Timing(
         queue_s=queued_s,
@@ -109,6 +118,7 @@ def run_job(
         target=problem.target,
         texture=written,
         texture_png=png(written.image[::-1]) if isinstance(written, UvTexture) else None,
+        importance_png=importance,
         mask_coverage=problem.texture.coverage,
         max_change_outside=problem.texture.max_change_outside(texture),
         models=models,
@@ -121,6 +131,8 @@ def run_job(
         curves=trace.curves(),
         survey=around,
         notes=tuple(trace.notes),
+        plots=plots.for_report(trace.curves(), models, around, problem.target),
+        scene_hash=fingerprint(job.scene),
         timing=timing,
         versions=versions(),
         device=str(device),
@@ -237,12 +249,63 @@ def _measure(
         for index, classifier in enumerate(classifiers)
     }
     size = problem.classifiers[0].spec.size
-    before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)).numpy() for pool in pools)
-    return models, tuple(check), (before, after)
+    before, after = (to_bytes(render(problem.renderer, pool, check, size, settings.samples)) for pool in pools)
+    models = {
+        classifier.spec.name: msgspec.structs.replace(
+            models[classifier.spec.name],
+            said_before=_said(problem, classifier, before),
+            said_after=_said(problem, classifier, after),
+        )
+        for classifier in classifiers
+    }
+    return models, tuple(check), (before.numpy(), after.numpy())
+
+
+def _said(problem: Problem, classifier: Classifier, pictures: Tensor) -> tuple[m.Verdict, ...]:
+    """What a classifier says of 8-bit pictures ``[N, H, W, 3]``, with its five top classes."""
+    return verdicts(classifier, from_bytes(pictures.to(problem.device)), problem.target, labels(), 5)
+
+
+def _with_controls(
+    problem: Problem,
+    trace: Trace,
+    texture: Tensor,
+    models: dict[str, m.ModelFigures],
+    classifiers: Sequence[Classifier],
+    observer: JobObserver,
+) -> dict[str, m.ModelFigures]:
+    """The figures with those of what else could be in the place of a patch; as they are where there is none."""
+    if not problem.sites:
+        return models
+    textures = control_textures(problem, texture)
+    found = evaluate(
+        problem.renderer,
+        [problem.texture.pool_of(each) for each in textures.values()],
+        _views(problem, trace.steps)[1],
+        classifiers,
+        problem.target,
+        problem.job.settings.samples,
+        check=lambda: observer.evaluating(problem, trace.steps),
+    )
+    return {
+        classifier.spec.name: msgspec.structs.replace(
+            models[classifier.spec.name],
+            controls={name: _each(row[number]) for name, row in zip(textures, found, strict=True)},
+        )
+        for number, classifier in enumerate(classifiers)
+    }
 
 
 def _each(figures: Figures) -> m.EachView:
     return m.EachView(tuple(figures.confidence.tolist()), tuple(figures.right.tolist()))
+
+
+def _importance(problem: Problem, trace: Trace, texture: Tensor) -> np.ndarray | None:
+    """What matters in a UV texture to the trained classifiers, as a PNG file ``[B] uint8``."""
+    if problem.texture.layout is None:
+        return None
+    views = _views(problem, trace.steps)[1][:IMPORTANCE_VIEWS]
+    return png(importance_picture(problem, gradient_importance(problem, texture, views, problem.classifiers)))
 
 
 def _survey(
@@ -263,7 +326,7 @@ def _survey(
 
 
 def png(image: np.ndarray) -> np.ndarray:
-    """A picture ``[H, W, 3] uint8``, row 0 at the top, as the bytes of a PNG file ``[B] uint8``."""
+    """A picture ``[H, W, 3]`` or grey ``[H, W] uint8``, row 0 at the top, as the bytes of a PNG file ``[B] uint8``."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
     return np.frombuffer(buffer.getvalue(), np.uint8)

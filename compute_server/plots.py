@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from shared.messages import Survey
+from shared.messages import Curves, ModelFigures, Survey
 from shared.targets import Target
 
 RIGHT = LinearSegmentedColormap.from_list("right", ["#e3f3e6", "#1b7837"])
@@ -28,6 +29,139 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
+
+
+# --- for the report's page --------------------------------------------------------------------------------------------
+
+#: What stands for the page's own colours while matplotlib draws: the page's style sheet has them, light and dark.
+COLORS = {
+    "#010203": "currentColor",
+    "#010204": "var(--before, #9a7b2f)",
+    "#010205": "var(--after, #22744a)",
+    "#010206": "var(--third, #3565a8)",
+    "#010207": "var(--line, #c9cdd2)",
+}
+INK, BEFORE, AFTER, THIRD, LINE = COLORS
+PAGE_STYLE: Any = {
+    **{"font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8.5, "legend.frameon": False},
+    **{"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "assistive", "savefig.transparent": True},
+    **{"text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": INK, "axes.titlecolor": INK},
+    **{"xtick.color": LINE, "ytick.color": LINE, "xtick.labelcolor": INK, "ytick.labelcolor": INK},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"},
+    **{"path.simplify": True, "path.simplify_threshold": 1.0},
+}
+#: More steps than this are drawn as the means of so many spans of them.
+POINTS = 250
+
+
+def for_report(
+    curves: Curves, models: Mapping[str, ModelFigures], survey: Survey | None, target: Target
+) -> dict[str, str]:
+    """The plots of a report's page, SVG by name; those without anything to show are left out."""
+    made = {"steps": _steps(curves) if len(curves.loss) > 1 else None, "views": _views(models)}
+    if survey is not None:
+        made["around"] = _around(survey, target)
+    return {name: svg(figure) for name, figure in made.items() if figure is not None}
+
+
+def svg(figure: Figure) -> str:
+    """A figure made under :data:`PAGE_STYLE` as an SVG element that takes its colours from the page around it. Text
+    stays text; the same figure gives the same characters each time."""
+    buffer = io.StringIO()
+    with mpl.rc_context(PAGE_STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*">', "<g>", text)
+    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    for stand_in, color in COLORS.items():
+        text = text.replace(stand_in, color)
+    return text
+
+
+def _steps(curves: Curves) -> Figure:
+    """Confidence and loss over the steps of an optimisation."""
+    with mpl.rc_context(PAGE_STYLE):
+        figure = Figure(figsize=(8.2, 2.5), layout="constrained")
+        sure, loss = figure.subplots(1, 2, width_ratios=(3, 2))
+        steps, mean = _spans(curves.confidence)
+        sure.plot(steps, mean, color=AFTER, linewidth=1.4, label="mean of the step's views")
+        sure.plot(*_spans(curves.least), color=BEFORE, linewidth=0.9, label="least of them")
+        sure.plot(
+            curves.validated, curves.validation, "o", color=THIRD, markersize=3.5, label="views kept for validation"
+        )
+        sure.set(ylim=(-0.02, 1.02), xlabel="step", title="Confidence in the target")
+        sure.legend(loc="best")
+        loss.plot(*_spans(curves.loss), color=INK, linewidth=1.0)
+        loss.set(xlabel="step", title="Loss")
+    return figure
+
+
+def _spans(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, counted from 1, and values; means over spans of them where there are more than can be seen."""
+    span = -(-len(values) // POINTS)
+    parts = [np.asarray(values[start : start + span]) for start in range(0, len(values), span)]
+    centers = [start * span + (len(part) + 1) / 2 for start, part in enumerate(parts)]
+    return np.array(centers), np.array([part.mean() for part in parts])
+
+
+def _views(models: Mapping[str, ModelFigures]) -> Figure | None:
+    """The confidence in each held-out view, in order, before and after: a panel for each classifier."""
+    shown = {name: figures for name, figures in models.items() if figures.each_after.confidence}
+    if not shown:
+        return None
+    with mpl.rc_context(PAGE_STYLE):
+        figure = Figure(figsize=(max(4.1, 4.1 * min(len(shown), 3)), 2.3 * -(-len(shown) // 3)), layout="constrained")
+        panels = figure.subplots(-(-len(shown) // 3), min(len(shown), 3), squeeze=False, sharey=True).ravel()
+        for panel, (name, figures) in zip(panels, shown.items(), strict=False):
+            for each, color, label in ((figures.each_before, BEFORE, "before"), (figures.each_after, AFTER, "after")):
+                order = np.argsort(each.confidence)
+                sure, right = np.asarray(each.confidence)[order], np.asarray(each.right)[order]
+                number = np.arange(1, len(sure) + 1)
+                panel.plot(number[right], sure[right], "o", color=color, markersize=3, label=f"{label}, top-1 right")
+                panel.plot(number[~right], sure[~right], "x", color=color, markersize=3.5, label=f"{label}, wrong")
+            panel.set(ylim=(-0.03, 1.03), xlabel="views never trained on, least sure first")
+            panel.set_title(name if figures.trained else f"{name} (never trained on)")
+        panels[0].set_ylabel("confidence")
+        for unused in panels[len(shown) :]:
+            unused.remove()
+        panels[0].legend(loc="center right")
+    return figure
+
+
+def _around(survey: Survey, target: Target) -> Figure:
+    """Maps of azimuth × elevation, the mean over lights: a row for each texture, a column for each classifier."""
+    rows, columns = len(survey.textures), len(survey.models)
+    with mpl.rc_context(PAGE_STYLE):
+        figure = Figure(figsize=(0.6 + 3.7 * columns, 0.5 + 1.3 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for row, texture in enumerate(survey.textures):
+            for column, model in enumerate(survey.models):
+                confidence = survey.confidence[row, column].mean(axis=0)
+                right = np.isin(survey.top1[row, column], target.indices).mean(axis=0) >= 0.5
+                _cells(axes[row][column], survey, confidence, right)
+                axes[row][column].set_title(f"{texture}, {model}: {confidence.mean():.2f}")
+        figure.supxlabel("azimuth of the camera, degrees", fontsize=9)
+        figure.supylabel("elevation", fontsize=9)
+    return figure
+
+
+def _cells(axes: Axes, survey: Survey, confidence: np.ndarray, right: np.ndarray) -> None:
+    """One map as a small picture inside the figure."""
+    colors = np.where(right[..., None], RIGHT(confidence), WRONG(confidence))
+    across, up = _edges(survey.azimuths, 360.0), _edges(survey.elevations, 10.0)
+    axes.imshow(
+        colors,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(float(across[0]), float(across[-1]), float(up[0]), float(up[-1])),
+    )
+    axes.set_xticks(range(0, 360, 90))
+
+
+# --- from all around --------------------------------------------------------------------------------------------------
 
 
 def survey_maps(survey: Survey, target: Target, light: int, title: str) -> Figure:

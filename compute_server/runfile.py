@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from shared import messages as m
+from shared import report_files, reporting
 from shared.errors import InvalidInput
 from shared.presets import cautions
 from shared.scene import VertexTexture, View
 
 from .files import make_folder, write_files
 from .jobfile import read_job
-from .jobs import choose_device, run_job
+from .jobs import choose_device, png, run_job
 from .optimize import StepReport
 from .problem import Problem
 from .waiting import job_steps
-
-#: What the report says of a patch; its picture is a file of its own.
-PATCH_FIELDS = tuple(name for name in m.Patch.__struct_fields__ if name != "png")
 
 #: The files that may hold what a job made.
 TEXTURES = {"texture.png", "patch.png", "colors.npy"}
 
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
-    """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``), ``result.json`` and, where only a part of the
-    surface could change, ``patch.png`` into `out`."""
+    """Do the job in `jobfile`; write ``texture.png`` (or ``colors.npy``), ``result.json``, ``report.html`` with its
+    pictures and plots and, where only a part of the surface could change, ``patch.png`` into `out`."""
     job = read_job(jobfile)
     if job.settings.blender_every:
         raise InvalidInput(
@@ -44,33 +42,35 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
     make_folder(out)
     with _observer(job) as observer:
         result = run_job(job, choose_device(device), observer, rasterizer=rasterizer)
-    summary = {
-        "outcome": result.outcome,
-        "steps": result.steps,
-        "target": result.target,
-        "settings": job.settings,
-        "models": result.models,
-        "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
-        "patch": result.patch and {name: getattr(result.patch, name) for name in PATCH_FIELDS},
-        "sites": result.sites,
-        "cautions": cautions(job.settings),
-        "notes": result.notes,
-        "device": result.device,
-        "timing": result.timing,
-        "versions": result.versions,
-    }
-    files = {"result.json": msgspec.json.format(msgspec.json.encode(summary), indent=2)}
+    files = _pictures(result)
+    report = reporting.report(
+        result,
+        job.settings,
+        object_name=job.scene.mesh.name,
+        command=shlex.join(["assistive-server", "run", str(jobfile), "--out", str(out)]),
+        vertex_note="The colours are in colors.npy.",
+    )
+    files |= report_files.of_report(report, result.plots, files, "result.json")
+    if isinstance(result.texture, VertexTexture):
+        files["colors.npy"] = _colors(result.texture)
+    write_files(out, files)
+    for path in (*(out / name for name in TEXTURES), *out.glob("before/[0-9]*.png"), *out.glob("after/[0-9]*.png")):
+        if path.relative_to(out).as_posix() not in files:  # of an earlier job in the same folder
+            path.unlink(missing_ok=True)
+    _print(result, job.settings, out)
+    return 0
+
+
+def _pictures(result: m.Result) -> dict[str, bytes]:
+    """The PNG files of a result by their names in its folder."""
+    files: dict[str, bytes] = {}
     if result.texture_png is not None:
         files["texture.png"] = result.texture_png.tobytes()
     if result.patch is not None:
         files["patch.png"] = result.patch.png.tobytes()
-    if isinstance(result.texture, VertexTexture):
-        files["colors.npy"] = _colors(result.texture)
-    write_files(out, files)
-    for name in TEXTURES - set(files):  # of an earlier job in the same folder
-        (out / name).unlink(missing_ok=True)
-    _print(result, job.settings, out)
-    return 0
+    for folder, pictures in (("before", result.pictures_before), ("after", result.pictures_after)):
+        files |= {f"{folder}/{number:02}.png": png(picture).tobytes() for number, picture in enumerate(pictures)}
+    return files
 
 
 class _Bar:

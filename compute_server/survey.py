@@ -11,7 +11,7 @@ from torch import Tensor
 from shared.messages import Survey
 from shared.scene import Rig, View
 
-from .classifiers import Classifier
+from .classifiers import Classifier, labels
 from .evaluate import Figures, evaluate
 from .problem import Problem
 from .views import GREY, camera_toward, direction
@@ -72,11 +72,13 @@ def survey(
         problem.job.settings.samples,
         check=check,
     )
+    names = labels()
     shape = (len(pools), len(classifiers), len(states), len(grid.elevations), len(grid.azimuths))
 
     def gathered(value: Callable[[Figures], Tensor], dtype: type) -> np.ndarray:
         return np.array([value(each).numpy() for row in figures for each in row], dtype).reshape(shape)
 
+    top1 = gathered(lambda each: each.top1, np.int32)
     return Survey(
         textures=tuple(pools),
         azimuths=grid.azimuths,
@@ -84,5 +86,6 @@ def survey(
         lights=tuple(state.name for state in states),
         models=tuple(classifier.spec.name for classifier in classifiers),
         confidence=gathered(lambda each: each.confidence, np.float32),
-        top1=gathered(lambda each: each.top1, np.int32),
+        top1=top1,
+        labels={index: names[index] for index in np.unique(top1).tolist()},
     )

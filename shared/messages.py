@@ -141,6 +141,22 @@ class BeforeAfter(msgspec.Struct, frozen=True):
     after: Stats
 
 
+class Prediction(msgspec.Struct, frozen=True):
+    """One class and its probability."""
+
+    index: int
+    label: str
+    confidence: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a classifier says of one picture: probability of the target, whether top-1 is right, the top classes."""
+
+    confidence: float
+    right: bool
+    top: tuple[Prediction, ...]
+
+
 class EachView(msgspec.Struct, frozen=True):
     """What one classifier says of each of a set of views: confidence in the target, and whether its top-1 is right."""
 
@@ -154,7 +170,9 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     ``each_before`` and ``each_after`` are the views behind ``held_out``, one by one, the same views in both.
     ``left_out`` are the figures, on views never used in training, of the texture that was made without this classifier.
     ``check_before`` and ``check_confidence`` have the confidence in the server's own picture of each check view, before
-    and after, in the order of ``Result.check_views``.
+    and after, in the order of ``Result.check_views``; ``said_before`` and ``said_after`` what is said of the pictures
+    that cross the wire (``Result.pictures_before``, ``pictures_after``), with the top classes. ``controls`` are the
+    same views as ``each_after`` with something else in the place of the patch: noise, a plain colour, a QR code.
     """
 
     trained: bool
@@ -166,6 +184,9 @@ class ModelFigures(msgspec.Struct, frozen=True, kw_only=True):
     left_out: Stats | None = None
     check_before: tuple[float, ...] = ()
     check_confidence: tuple[float, ...] = ()
+    said_before: tuple[Verdict, ...] = ()
+    said_after: tuple[Verdict, ...] = ()
+    controls: dict[str, EachView] = {}
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +271,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     ``azimuths`` (degrees, counter-clockwise from +X as seen from above) and ``elevations`` (degrees above the horizon)
     are those of the camera as seen from the rig's centre. ``confidence`` in the target and the class of ``top1`` are
-    indexed by texture, classifier, light, elevation and azimuth.
+    indexed by texture, classifier, light, elevation and azimuth. ``labels`` names the classes that occur.
     """
 
     textures: tuple[str, ...]
@@ -260,16 +281,21 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     confidence: Annotated[np.ndarray, Array("float32", "T", "M", "L", "E", "A")]
     top1: Annotated[np.ndarray, Array("int32", "T", "M", "L", "E", "A")]
+    labels: dict[int, str] = {}
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
-    ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
+    ``texture_png`` is the texture as a PNG file (UV textures only), ``importance_png`` a greyscale one of the same size
+    and rows that is bright where the trained classifiers look (gradient × input over a few held-out views; UV textures
+    of jobs that were not cancelled), ``check_views`` held-out views for another renderer
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
     it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
-    object from all around, before and after. ``notes`` are sentences on what went otherwise than asked for.
+    object from all around, before and after. ``plots`` are SVG files by name, for the report's page, ``scene_hash``
+    the fingerprint of the job's scene (see `wire.fingerprint`). ``notes`` are sentences on what went
+    otherwise than asked for.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -277,6 +303,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     texture: Texture
     texture_png: Blob | None
+    importance_png: Annotated[np.ndarray, Array("uint8", "I")] | None = None
     mask_coverage: float
     max_change_outside: int
     models: dict[str, ModelFigures]
@@ -289,6 +316,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     curves: Curves = Curves()
     survey: Survey | None = None
     notes: tuple[str, ...] = ()
+    plots: dict[str, str] = {}
+    scene_hash: str = ""
     timing: Timing
     versions: dict[str, str]
     device: str
@@ -423,22 +452,6 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     position: int
     wait_s: float | None = None
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """One class and its probability."""
-
-    index: int
-    label: str
-    confidence: float
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What a classifier says of one picture: probability of the target, whether top-1 is right, the top classes."""
-
-    confidence: float
-    right: bool
-    top: tuple[Prediction, ...]
 
 
 class Classified(msgspec.Struct, frozen=True, tag=True):

@@ -6,6 +6,7 @@ Frames are the arrays' own memory on sending and read-only views of the received
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from .arrays import validate
 from .errors import InvalidInput, ProtocolMismatch
 from .messages import Message
+from .scene import Scene
 from .version import PROTOCOL, VERSION
 
 #: dtypes that may cross the wire (little-endian); anything else is refused before memory is touched.
@@ -114,6 +116,15 @@ def decode(
 def pack(message: Message, request: int = 0) -> list[Frame]:
     """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
     return encode(Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message))
+
+
+def fingerprint(scene: Scene) -> str:
+    """The SHA-256 of the bytes that `scene` has on the wire, in hexadecimal: the same for the same scene, on either
+    side, in any process."""
+    digest = hashlib.sha256()
+    for frame in encode(scene):
+        digest.update(frame)
+    return digest.hexdigest()
 
 
 def unpack(frames: Sequence[Frame]) -> Envelope:

@@ -13,8 +13,8 @@ import bpy
 import numpy as np
 from bpy_extras.io_utils import ExportHelper
 
-from .. import apply, report_page, results
-from .._shared import errors
+from .. import apply, results
+from .._shared import compare_page, errors, report_files, report_page, reporting
 from ..collect.unwrap import UV_MAP, add_uv_map
 from .common import allowed, reported
 
@@ -102,6 +102,14 @@ def why_not_exportable(context: Any) -> str | None:
 def why_no_result(context: Any) -> str | None:
     """Why there is no result to look at or delete."""
     return NO_RESULT if chosen_result(context) is None else None
+
+
+def why_not_comparable(context: Any) -> str | None:
+    """Why the chosen result can't be compared with another."""
+    item = chosen_result(context)
+    if item is None:
+        return NO_RESULT
+    return None if others_of(context, item) else "Tick another result to compare with, or make one for this target"
 
 
 # --- on the object ----------------------------------------------------------------------------------------------------
@@ -262,21 +270,62 @@ class ASSISTIVE_OT_open_report(bpy.types.Operator):  # type: ignore[misc]  # noq
         """Writes the page, to Blender's own temporary folder unless `filepath` is given."""
         item = chosen_result(context)
         temporary = Path(bpy.app.tempdir) / f"{file_name(item)} {item.name[:8]}.html"
-        path = Path(bpy.path.abspath(self.filepath)) if self.filepath else temporary
-        _write(path, _page(item).encode())
-        if not self.filepath:
-            bpy.ops.wm.url_open(url=path.as_uri())
+        run = _run(item)
+        _show(report_page.page(run.report, run.pictures, run.plots), self.filepath, temporary)
         return {"FINISHED"}
 
 
-def _page(item: Any) -> str:
-    texture_png = results.packed_file(item.image) if item.kind == "UV" else None
-    return report_page.page(
-        results.report_of(item),
-        texture_png=texture_png,
-        sheet_png=results.packed_file(item.sheet),
-        check_png=results.packed_file(item.check),
+class ASSISTIVE_OT_compare_reports(bpy.types.Operator):  # type: ignore[misc]  # noqa: N801
+    """Show the chosen result beside those that are ticked (or all for the same target) in the web browser"""
+
+    bl_idname = "assistive.compare_reports"
+    bl_label = "Compare Reports"
+    bl_options = {"REGISTER"}
+
+    filepath: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="File", description="Write the page here and do not open it", subtype="FILE_PATH", options={"SKIP_SAVE"}
     )
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """While there is another result to compare with."""
+        return allowed(cls, why_not_comparable(context))
+
+    @reported
+    def execute(self, context: Any) -> set[str]:
+        """Writes the page, to Blender's own temporary folder unless `filepath` is given."""
+        item = chosen_result(context)
+        runs = [_run(each) for each in (item, *others_of(context, item))]
+        temporary = Path(bpy.app.tempdir) / f"{file_name(item)} comparison.html"
+        _show(compare_page.compare_page(runs), self.filepath, temporary)
+        return {"FINISHED"}
+
+
+def others_of(context: Any, item: Any) -> list[Any]:
+    """What `item` is compared with: the results that are ticked, or all others for the same target if none is."""
+    others = [other for other in context.scene.assistive.results if other.name != item.name]
+    return [other for other in others if other.ticked] or [other for other in others if other.target == item.target]
+
+
+def _show(page: str, filepath: str, temporary: Path) -> None:
+    """Write `page` to `filepath` if there is one, or else open it in the browser."""
+    path = Path(bpy.path.abspath(filepath)) if filepath else temporary
+    _write(path, page.encode())
+    if not filepath:
+        bpy.ops.wm.url_open(url=path.as_uri())
+
+
+def _run(item: Any) -> report_files.Run:
+    """What is kept of a result, as a page wants it."""
+    files = {
+        "texture": results.packed_file(item.image) if item.kind == "UV" else None,
+        "views": results.packed_file(item.sheet),
+        "check": results.packed_file(item.check),
+    }
+    pictures = {name: data for name, data in files.items() if data is not None}
+    report = results.report_of(item)
+    name = f"{item.object_name}, {reporting.local_time(item.created)}"
+    return report_files.Run(name, report, pictures, results.plots_of(item))
 
 
 def file_name(item: Any) -> str:
@@ -328,6 +377,7 @@ CLASSES = (
     ASSISTIVE_OT_mark_asset,
     ASSISTIVE_OT_export_texture,
     ASSISTIVE_OT_open_report,
+    ASSISTIVE_OT_compare_reports,
     ASSISTIVE_OT_delete_result,
 )
 

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from blender_addon import apply, output, png
-from blender_addon._shared import errors, messages, scene, targets
+from blender_addon._shared import errors, messages, reporting, scene, targets
 
 RANDOM = np.random.default_rng(3)
 TEXTURE = RANDOM.integers(0, 256, (16, 24, 3), dtype=np.uint8)
 TEXTURE_PNG = png.encode(TEXTURE[::-1])
 PICTURES = RANDOM.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
 STATS = messages.BeforeAfter(messages.Stats(0.1, 0.0, 0.05, 0.05), messages.Stats(0.9, 1.0, 0.8, 0.8))
+MADE: Any = {"made_with": output.MADE_WITH, "vertex_note": output.VERTEX_NOTE}
 SETTINGS = messages.Settings(target="cars", held_out_models=("other",), seed=7)
 
 
@@ -73,17 +74,17 @@ def verdict(confidence: float, *, right: bool) -> messages.Verdict:
     return messages.Verdict(confidence=confidence, right=right, top=())
 
 
-def cycles_check() -> output.Check:
+def cycles_check() -> reporting.Check:
     said = ((verdict(0.1, right=False),) * 2, (verdict(0.7, right=True), verdict(0.5, right=False)))
     verdicts = {"efficientnet_lite0": said, "other": said}
-    return output.Check(before=PICTURES[::-1], after=PICTURES, verdicts=verdicts, seconds=5.0)
+    return reporting.Check(before=PICTURES[::-1], after=PICTURES, verdicts=verdicts, seconds=5.0)
 
 
-def report_of(job: messages.Result, check: output.Check | None) -> dict[str, Any]:
-    return output.report(job, SETTINGS, object_name="Car", check=check, collect_s=0.5, own_rig=False)
+def report_of(job: messages.Result, check: reporting.Check | None) -> dict[str, Any]:
+    return reporting.report(job, SETTINGS, object_name="Car", check=check, collect_s=0.5, own_rig=False, **MADE)
 
 
-def files_of(job: messages.Result, check: output.Check | None = None) -> dict[str, output.Content]:
+def files_of(job: messages.Result, check: reporting.Check | None = None) -> dict[str, output.Content]:
     return output.contents(job, report_of(job, check), check, b"a sheet")
 
 
@@ -323,7 +324,7 @@ def test_a_gap_below_the_limit_is_no_warning(tmp_path: Path) -> None:
 
 def test_what_is_not_modelled_is_said(tmp_path: Path) -> None:
     glass = "Material 'Glass' lets light through."
-    said = output.report(
+    said = reporting.report(
         result(), SETTINGS, object_name="Car", check=None, collect_s=0.5, own_rig=False, left_out=(glass,)
     )
     assert said["left_out"] == [glass]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from blender_addon import png, properties, results
-from blender_addon._shared import errors, messages, scene, targets
+from blender_addon._shared import errors, messages, reporting, scene, targets
 
 RANDOM = np.random.default_rng(4)
 TEXTURE = RANDOM.integers(0, 256, (16, 24, 3), dtype=np.uint8)
@@ -352,8 +352,8 @@ def test_times_are_shown_in_the_time_zone_of_this_machine(monkeypatch: pytest.Mo
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert results.local_time("2025-03-01T22:30:00+00:00") == "2025-03-02 07:30"
-        assert results.local_time("") == ""
+        assert reporting.local_time("2025-03-01T22:30:00+00:00") == "2025-03-02 07:30"
+        assert reporting.local_time("") == ""
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import torch
 import zmq
 from helpers.jobs import small_job
+from helpers.reports import REPORT
 from helpers.server import running_server
 from PIL import Image
 
@@ -22,7 +24,7 @@ from compute_server import cli
 from compute_server.bench_scene import bench_scene
 from shared import messages as m
 from shared.scene import VertexTexture
-from shared.wire import save_message
+from shared.wire import fingerprint, save_message
 
 
 def test_importing_the_command_is_quick() -> None:
@@ -63,6 +65,11 @@ def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     report = json.loads((tmp_path / "out" / "result.json").read_text())
     assert report["steps"] == 1
     assert np.asarray(Image.open(tmp_path / "out" / "texture.png")).shape == (128, 128, 3)
+    assert report["scene_hash"] == fingerprint(small_job().scene)
+    assert report["command"] == f"assistive-server run {tmp_path / 'a.job'} --out {tmp_path / 'out'}"
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 2 * 2 + 1
+    assert report["models"]["efficientnet_lite0"]["said"][0]["after"]["top"][0]["label"] in html.unescape(page)
     assert "unseen views" in capsys.readouterr().out
 
 
@@ -75,12 +82,28 @@ def test_run_cuts_out_what_changed_and_leaves_nothing_of_an_earlier_job(
     report = json.loads((out / "result.json").read_text())
     assert list(Image.open(out / "patch.png").size) == report["patch"]["box"][2:]
     assert report["patch"]["width_mm"] > 0
-    assert report["sites"][0]["trial"] <= report["sites"][1]["trial"]
+    assert report["patch"]["sites"][0]["trial"] <= report["patch"]["sites"][1]["trial"]
     assert "larger than ε" in capsys.readouterr().out
     save_message(m.Submit(small_job("whole", steps=1)), tmp_path / "whole.job")
     assert cli.main(["run", str(tmp_path / "whole.job"), "--out", str(out)]) == 0
     assert not (out / "patch.png").exists()
     assert json.loads((out / "result.json").read_text())["patch"] is None
+
+
+def test_compare_and_report_make_pages_of_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, report in (("one", REPORT), ("two", {**REPORT, "seed": 8})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    assert cli.main(["compare", *folders, "--out", str(tmp_path / "new" / "page.html")]) == 0
+    assert "sports car" in (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    (tmp_path / "one" / "pattern.png").write_bytes(b"a pattern")
+    assert cli.main(["report", folders[0]]) == 0
+    assert (tmp_path / "one" / "report.html").read_text(encoding="utf-8").count("data:image/png") == 1
+    assert cli.main(["compare", folders[0], "--out", str(tmp_path / "page.html")]) == 2
+    assert cli.main(["compare", *folders, str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    assert f"{tmp_path} has no report.json" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize(

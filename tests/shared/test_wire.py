@@ -26,7 +26,7 @@ from shared.scene import (
 )
 from shared.targets import Target
 from shared.version import PROTOCOL, VERSION
-from shared.wire import ArrayRef, load_message, pack, peek, save_message, unpack
+from shared.wire import ArrayRef, fingerprint, load_message, pack, peek, save_message, unpack
 
 RNG = np.random.default_rng(2)
 RGB, ABOVE = (1.0, 2.0, 3.0), (0.0, 0.0, 1.0)
@@ -448,3 +448,14 @@ def test_a_file_that_is_no_message_is_refused_by_its_name(content: bytes, told: 
 def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"missing\.job cannot be read: No such file"):
         load_message(tmp_path / "missing.job")
+
+
+def test_a_fingerprint_is_that_of_the_scene_alone_and_survives_the_wire() -> None:
+    made = job()
+    first = fingerprint(made.scene)
+    arrived = unpack([bytes(frame) for frame in pack(m.Submit(made), request=7)]).message
+    assert isinstance(arrived, m.Submit)
+    assert fingerprint(arrived.job.scene) == first
+    assert len(first) == 64
+    moved = msgspec.structs.replace(made.scene.mesh, positions=made.scene.mesh.positions + np.float32(1e-3))
+    assert fingerprint(msgspec.structs.replace(made.scene, mesh=moved)) != first
