@@ -10,6 +10,7 @@ from types import TracebackType
 
 import pytest
 import zmq
+from helpers.proxy import Proxy
 from helpers.scenes import job
 
 from shared import messages as m
@@ -356,3 +357,39 @@ def test_events_go_on_when_the_server_comes_back_with_the_job() -> None:
         with Server(ended, server.port):
             last = [event for event in itertools.islice(events, 200) if event is not None][-1]
     assert isinstance(last, m.Ended)
+
+
+# --- a wire that breaks -----------------------------------------------------------------------------------------------
+
+
+def test_a_request_whose_connection_is_cut_is_sent_again() -> None:
+    with (
+        Server(lambda _message, _number: []) as server,
+        Proxy(server.address) as proxy,
+        Client(proxy.address) as client,
+    ):
+
+        def cut_then_answer() -> None:
+            while not server.heard:
+                time.sleep(0.005)
+            server.handler = _polite
+            proxy.cut()
+
+        cutter = threading.Thread(target=cut_then_answer)
+        cutter.start()
+        assert client.submit(job("my job")) == _accepted("my job")
+        cutter.join()
+    assert {type(message) for message in server.heard} == {m.Submit}
+    assert len(server.heard) >= 2
+
+
+def test_a_client_knows_that_its_connection_was_lost_and_is_there_again() -> None:
+    with Server(_polite) as server, Proxy(server.address) as proxy, Client(proxy.address) as client:
+        client.hello()
+        assert not client.reconnected()
+        proxy.cut()
+        client.hello()
+        deadline = time.monotonic() + 10
+        while not client.reconnected():
+            assert time.monotonic() < deadline
+        assert not client.reconnected()
