@@ -17,11 +17,13 @@ from compute_server import mining, optimize
 from compute_server.bench_scene import bench_scene
 from compute_server.checkpoints import FileKeeper, Paused
 from compute_server.classifiers import Classifier
+from compute_server.evaluate import evaluate
 from compute_server.flat_patch import optimise_flat
 from compute_server.jobs import run_job
 from compute_server.optimize import optimise
 from compute_server.placing import placed
 from compute_server.problem import make_problem
+from compute_server.views import random_views
 from shared import messages as m
 from shared.errors import JobFailed
 
@@ -129,6 +131,19 @@ def test_a_step_too_large_for_the_devices_memory_is_taken_in_parts_and_the_resul
     assert parts.notes == ["The device ran out of memory at step 1; from then on it saw 2 of 4 views at once."]
     assert whole.notes == []
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-3)
+
+
+def test_textures_are_judged_in_parts_where_memory_is_short() -> None:
+    problem = make_problem(job_of(), CPU)
+    views = list(itertools.islice(random_views(problem.job.scene.rig, np.random.default_rng(0), "flat"), 5))
+    pools = [problem.texture.pool_of(problem.texture.original)]
+
+    def judged(classifier: Classifier) -> np.ndarray:
+        figures = evaluate(problem.renderer, pools, views, [classifier], problem.target, 1)
+        return figures[0][0].confidence.numpy()
+
+    whole = judged(problem.classifiers[0])
+    np.testing.assert_allclose(judged(Tight(problem.classifiers[0], 1)), whole, rtol=1e-3)
 
 
 def test_memory_too_small_for_a_single_view_is_said_so() -> None:
