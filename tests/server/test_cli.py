@@ -45,7 +45,9 @@ def test_models_lists_targets_with_their_indices(capsys: pytest.CaptureFixture[s
 
 def test_doctor_says_that_a_job_can_run_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--device", "cpu"]) == 0
-    assert "A job can run here" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "A job can run here" in said
+    assert all(f"{name}:" in said for name in ("Device", "Rasterizer", "Disk", "Port", "Clock"))
 
 
 def test_bench_prints_the_promised_json() -> None:

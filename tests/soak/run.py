@@ -30,8 +30,6 @@ from shared import messages as m
 from shared.client import Client
 from shared.scene import UvTexture
 
-#: Jobs differ by seed; of each there is one undisturbed run.
-SEEDS = 4
 SILENCE_S = 240.0
 #: What the front may have grown by in the end, and file descriptors that may be left of connections just closed.
 GROWTH, LEFT_FILES = 64 << 20, 8
@@ -39,13 +37,15 @@ GROWTH, LEFT_FILES = 64 << 20, 8
 
 @dataclass(frozen=True)
 class Plan:
-    """How large it is to be, and how bad."""
+    """How large it is to be, and how bad. Jobs differ by their seed, one of ``seeds``; of each there is one undisturbed
+    run."""
 
     clients: int = 20
     jobs: int = 5
     seconds: float = 300.0
     worker_kill_s: float = 25.0
     server_kill_s: float = 35.0
+    seeds: int = 4
     seed: int = 0
 
 
@@ -98,7 +98,7 @@ def soak(plan: Plan, home: Path) -> Findings:
     """Do as planned; what is promised is in the findings."""
     findings = Findings()
     with LastingServer(home, "--checkpoint-s", "0.5") as server:
-        expected = _undisturbed(server.address)
+        expected = _undisturbed(server.address, plan.seeds)
         stop = threading.Event()
         chaos = threading.Thread(target=_break_things, args=(server, plan, findings, stop))
         clients = [
@@ -123,10 +123,10 @@ def _guarded(findings: Findings, work: Callable[..., None], *arguments: object) 
         findings.broke(f"A client failed with {type(error).__name__}: {error}")
 
 
-def _undisturbed(address: str) -> dict[int, str]:
+def _undisturbed(address: str, seeds: int) -> dict[int, str]:
     with Client(address, timeout_s=60) as client:
         made = {}
-        for seed in range(SEEDS):
+        for seed in range(seeds):
             client.submit(job_of(f"undisturbed {seed}", seed))
             made[seed] = _digest(client.wait(f"undisturbed {seed}", silence_s=SILENCE_S))
     return made
@@ -136,7 +136,7 @@ def _client(address: str, plan: Plan, number: int, findings: Findings) -> None:
     """One client's jobs, all handed in at once, over a wire of its own."""
     rng = random.Random(plan.seed * 1000 + number)
     with Proxy(address) as proxy:
-        jobs = [job_of(f"{number}-{index}", rng.randrange(SEEDS)) for index in range(plan.jobs)]
+        jobs = [job_of(f"{number}-{index}", rng.randrange(plan.seeds)) for index in range(plan.jobs)]
         client = Client(proxy.address, timeout_s=SILENCE_S)
         for job in jobs:
             client.submit(job, priority=rng.choice((0, 0, 0, 1)))
@@ -194,7 +194,7 @@ def _check_level(server: LastingServer, findings: Findings) -> None:
         for number in range(100):
             with Client(server.address, timeout_s=60) as other:
                 other.hello()
-                other.request(m.Watch(f"undisturbed {number % SEEDS}"), m.Accepted)
+                other.request(m.Watch("undisturbed 0"), m.Accepted)
                 other.poll(0.5)
         deadline = time.monotonic() + 10
         while _held(server.process.pid)[1] > before[1] + LEFT_FILES and time.monotonic() < deadline:
@@ -218,7 +218,7 @@ def _check_ends(address: str, plan: Plan, expected: dict[int, str], findings: Fi
         for number in range(plan.clients):
             rng = random.Random(plan.seed * 1000 + number)
             for index in range(plan.jobs):
-                job_id, seed = f"{number}-{index}", rng.randrange(SEEDS)
+                job_id, seed = f"{number}-{index}", rng.randrange(plan.seeds)
                 try:
                     client.request(m.Watch(job_id), m.Accepted)
                     for event in client.events(job_id, silence_s=30):
@@ -244,12 +244,13 @@ def _check_end(job_id: str, ends: list[str], expected: str, findings: Findings) 
 def main() -> int:
     """Run, print, and say by the exit code whether all was kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, kind in (("clients", int), ("jobs", int), ("seconds", float), ("seed", int)):
+    for name, kind in (("clients", int), ("jobs", int), ("seconds", float), ("seeds", int), ("seed", int)):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Plan, name))
     plan = Plan(**vars(parser.parse_args()))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
-        findings = soak(plan, Path(home))
+        os.environ["ASSISTIVE_HOME"] = home
+        findings = soak(plan, Path(home) / "jobs")
     for promise in findings.broken:
         print("BROKEN:", promise)
     told = ", ".join(f"{count} {what}" for what, count in sorted(findings.done.items()))
