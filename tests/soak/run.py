@@ -191,7 +191,7 @@ def _check_level(server: LastingServer, findings: Findings) -> None:
     with Client(server.address, timeout_s=60) as client:
         client.hello()
         before = _held(server.process.pid)
-        for number in range(100):
+        for _ in range(100):
             with Client(server.address, timeout_s=60) as other:
                 other.hello()
                 other.request(m.Watch("undisturbed 0"), m.Accepted)
