@@ -43,6 +43,7 @@ def set_up(*, as_json: bool, file: Path | None) -> None:
     handler.setFormatter(JsonLines() if as_json else plain)
     root = logging.getLogger()
     for old in list(root.handlers):
-        root.removeHandler(old)
+        if type(old) in (logging.StreamHandler, logging.handlers.RotatingFileHandler):  # ours, not those of a test
+            root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
