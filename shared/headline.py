@@ -14,6 +14,9 @@ Tone = Literal["good", "fair", "poor", "unknown"]
 GOOD_TOP1, POOR_TOP1 = 0.9, 0.5
 GOOD_WORST, POOR_WORST = 0.5, 0.1
 
+#: Controls as a sentence has them.
+ARTICLES = {"plain colour": "a plain colour", "QR code": "a QR code"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -145,5 +148,13 @@ def _controls(trained: Mapping[str, Any]) -> list[Claim]:
     best = max(controls, key=lambda control: controls[control]["mean"])
     mean = controls[best]["mean"]
     tone: Tone = "good" if after["mean"] > mean else "poor"
-    sentence = f"A patch of {best} does as well or better."
-    return [Claim("Other patches", tone, f"{mean:.2f}", f"mean confidence with {best}, the best of them", sentence)]
+    sentence = f"In the place of the patch, {ARTICLES.get(best, best)} does as well or better."
+    return [
+        Claim(
+            "Other patches",
+            tone,
+            f"{mean:.2f}",
+            f"mean confidence with {ARTICLES.get(best, best)}, the best of them",
+            sentence,
+        )
+    ]
