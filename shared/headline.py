@@ -146,15 +146,15 @@ def _controls(trained: Mapping[str, Any]) -> list[Claim]:
         return []
     after, controls = trained[name]["held_out"]["after"], trained[name]["controls"]
     best = max(controls, key=lambda control: controls[control]["mean"])
-    mean = controls[best]["mean"]
+    mean, named = controls[best]["mean"], ARTICLES.get(best, best)
     tone: Tone = "good" if after["mean"] > mean else "poor"
-    sentence = f"In the place of the patch, {ARTICLES.get(best, best)} does as well or better."
+    sentence = f"In the place of the patch, {named} does as well or better."
     return [
         Claim(
             "Other patches",
             tone,
             f"{mean:.2f}",
-            f"mean confidence with {ARTICLES.get(best, best)}, the best of them",
+            f"mean confidence with {named}, the best of them",
             sentence,
         )
     ]
