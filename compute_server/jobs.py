@@ -31,6 +31,7 @@ from .controls import control_textures
 from .ensemble import verdicts
 from .evaluate import Figures, evaluate, render
 from .flat_patch import optimise_flat
+from .importance import gradient_importance, importance_picture
 from .optimize import Observer, StepReport, Trace, optimise
 from .patch import get_patch
 from .placing import placed
@@ -45,6 +46,8 @@ TRAIN_VIEWS = 32
 CANCELLED_VIEWS = 8
 #: A result is looked at from all around at so many elevations, in the first few lights of its rig.
 SURVEY_ELEVATIONS, SURVEY_LIGHTS = 5, 3
+#: What matters in a texture is gathered over so many held-out views.
+IMPORTANCE_VIEWS = 8
 
 
 class JobObserver(Observer, Protocol):
@@ -84,8 +87,9 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
-    around = None
+    around = importance = None
     if trace.outcome != "cancelled":
+        importance = _importance(problem, trace, texture)
         around = _survey(problem, trace, texture, classifiers, observer)
         models = _with_controls(problem, trace, texture, models, classifiers, observer)
         models = {**models, **_left_out(problem, models, observer, optimise_it)}
@@ -104,6 +108,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         target=problem.target,
         texture=written,
         texture_png=png(written.image[::-1]) if isinstance(written, UvTexture) else None,
+        importance_png=importance,
         mask_coverage=problem.texture.coverage,
         max_change_outside=problem.texture.max_change_outside(texture),
         models=models,
@@ -293,6 +298,14 @@ def _each(figures: Figures) -> m.EachView:
     return m.EachView(tuple(figures.confidence.tolist()), tuple(figures.right.tolist()))
 
 
+def _importance(problem: Problem, trace: Trace, texture: Tensor) -> np.ndarray | None:
+    """What matters in a UV texture to the trained classifiers, as a PNG file ``[B] uint8``."""
+    if problem.texture.layout is None:
+        return None
+    views = _views(problem, trace.steps)[1][:IMPORTANCE_VIEWS]
+    return png(importance_picture(problem, gradient_importance(problem, texture, views, problem.classifiers)))
+
+
 def _survey(
     problem: Problem, trace: Trace, texture: Tensor, classifiers: Sequence[Classifier], observer: JobObserver
 ) -> m.Survey | None:
@@ -311,7 +324,7 @@ def _survey(
 
 
 def png(image: np.ndarray) -> np.ndarray:
-    """A picture ``[H, W, 3] uint8``, row 0 at the top, as the bytes of a PNG file ``[B] uint8``."""
+    """A picture ``[H, W, 3]`` or grey ``[H, W] uint8``, row 0 at the top, as the bytes of a PNG file ``[B] uint8``."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG")
     return np.frombuffer(buffer.getvalue(), np.uint8)

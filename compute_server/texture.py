@@ -63,7 +63,11 @@ class TextureModel:
 
     def pool_of(self, texture: Tensor) -> Tensor:
         """The linear pool of an 8-bit texture ``[N, 3]``."""
-        return self._pool(srgb_decode(from_bytes(texture)))
+        return self.pool_of_encoded(from_bytes(texture))
+
+    def pool_of_encoded(self, encoded: Tensor) -> Tensor:
+        """The linear pool of a whole display-encoded texture ``[N, 3]``; differentiable with respect to it."""
+        return self._pool(srgb_decode(encoded))
 
     def _pool(self, linear: Tensor) -> Tensor:
         return linear if self.layout is None else build_pool(linear.reshape(self.shape), self.layout)

@@ -287,7 +287,9 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a job made. All figures are measured on the 8-bit texture given here.
 
-    ``texture_png`` is the texture as a PNG file (UV textures only), ``check_views`` held-out views for another renderer
+    ``texture_png`` is the texture as a PNG file (UV textures only), ``importance_png`` a greyscale one of the same size
+    and rows that is bright where the trained classifiers look (gradient × input over a few held-out views; UV textures
+    of jobs that were not cancelled), ``check_views`` held-out views for another renderer
     to repeat, ``pictures_*`` the server's own pictures of them with the first trained classifier's size. ``exchanges``
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
     it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
@@ -300,6 +302,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     texture: Texture
     texture_png: Blob | None
+    importance_png: Annotated[np.ndarray, Array("uint8", "I")] | None = None
     mask_coverage: float
     max_change_outside: int
     models: dict[str, ModelFigures]

@@ -1,0 +1,78 @@
+"""Which parts of a texture classifiers look at: gradient × input, gathered over views into the texture's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.scene import View
+
+from .classifiers import Classifier
+from .objectives import margin
+from .problem import Problem
+from .render.color import from_bytes
+from .texture import PADDING, pad
+
+#: Views are drawn and differentiated this many at a time, which bounds memory.
+CHUNK = 8
+#: What single texels contribute is noise: a map is smoothed over this share of the texture's size to either side.
+SMOOTH = 1 / 64
+#: In a picture of a map, white is what only this share of the surface exceeds.
+BRIGHTEST = 0.01
+
+
+def gradient_importance(
+    problem: Problem, texture: Tensor, views: Sequence[View], classifiers: Sequence[Classifier]
+) -> Tensor:
+    """How much each texel of the 8-bit `texture` ``[N, 3]`` matters, ``[N]`` on the CPU, 0 where no surface is.
+
+    That is |∂m/∂Θ · (Θ − c)|, with m the classifiers' mean margin for the target over `views` and c the mean colour of
+    the surface: to first order, what the margin would lose if the texel had that colour. Smoothed for UV textures.
+    """
+    covered = covered_places(problem)
+    encoded = from_bytes(texture).requires_grad_()
+    for start in range(0, len(views), CHUNK):
+        transport = problem.renderer.prepare(views[start : start + CHUNK], problem.size, problem.job.settings.samples)
+        images = problem.renderer.draw(problem.texture.pool_of_encoded(encoded), transport)
+        losses = [margin(classifier.logits(images), problem.target).sum() for classifier in classifiers]
+        (torch.stack(losses).sum() / (len(losses) * len(views))).backward()  # type: ignore[no-untyped-call]
+    assert encoded.grad is not None
+    theta = encoded.detach()
+    found = (encoded.grad * (theta - theta[covered].mean(dim=0))).sum(dim=1).abs() * covered
+    return smoothed(problem, found).cpu()
+
+
+def covered_places(problem: Problem) -> Tensor:
+    """Which texels (or vertices) the surface covers, ``[N]`` bool."""
+    return torch.from_numpy(problem.weight >= 0).to(problem.device)
+
+
+def smoothed(problem: Problem, values: Tensor) -> Tensor:
+    """A map ``[N]`` as means over the covered texels around each covered one; that of vertices as it is."""
+    if problem.texture.layout is None:
+        return values
+    height, width = problem.texture.shape[:2]
+    radius = round(SMOOTH * max(height, width))
+    covered = covered_places(problem).to(values).reshape(1, 1, height, width)
+
+    def blurred(image: Tensor) -> Tensor:
+        return functional.avg_pool2d(image, 2 * radius + 1, stride=1, padding=radius)
+
+    around = blurred(values.reshape(covered.shape) * covered) / blurred(covered).clamp_min(1e-12)
+    return (around * covered).reshape(-1)
+
+
+def importance_picture(problem: Problem, importance: Tensor) -> np.ndarray:
+    """A map ``[N]`` of a UV texture as a greyscale picture ``[H, W] uint8``, row 0 at the top: white is what matters
+    most. What no surface covers is filled from near it, as in the texture itself."""
+    height, width = problem.texture.shape[:2]
+    values = importance.numpy().copy()
+    brightest = np.quantile(values[problem.weight >= 0], 1 - BRIGHTEST) or values.max() or 1.0
+    target, follows = pad(problem.weight.reshape(height, width), max(2, round(PADDING * max(height, width))))
+    values[target] = values[follows]
+    picture = (values / brightest).clip(0, 1) * 255
+    return picture.round().astype(np.uint8).reshape(height, width)[::-1]
