@@ -26,7 +26,7 @@ from .optimize import StepReport
 from .problem import Problem
 
 #: The files that may hold what a job made.
-TEXTURES = {"texture.png", "patch.png", "colors.npy"}
+TEXTURES = {"texture.png", "patch.png", "importance.png", "colors.npy"}
 
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
@@ -67,6 +67,8 @@ def _pictures(result: m.Result) -> dict[str, bytes]:
         files["texture.png"] = result.texture_png.tobytes()
     if result.patch is not None:
         files["patch.png"] = result.patch.png.tobytes()
+    if result.importance_png is not None:
+        files["importance.png"] = result.importance_png.tobytes()
     for folder, pictures in (("before", result.pictures_before), ("after", result.pictures_after)):
         files |= {f"{folder}/{number:02}.png": png(picture).tobytes() for number, picture in enumerate(pictures)}
     return files
