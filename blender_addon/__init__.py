@@ -13,14 +13,17 @@ MODULES = (
     "icons",
     "coverage",
     "runtime",
+    "sphere_view",
     "operators.server",
     "operators.job",
     "operators.mask",
     "operators.rigs",
     "operators.results",
+    "operators.sphere",
     "operators.images",
     "optimise_presets",
     "panels",
+    "panels_sphere",
     "samples",
 )
 

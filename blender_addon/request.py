@@ -15,7 +15,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import backgrounds, collect
+from . import backgrounds, collect, sphere
 from ._shared import errors, messages, scene, targets
 from .session import Ticket
 
@@ -87,9 +87,17 @@ def make(
         collect_s=time.perf_counter() - began,
         own_rig=collected.own_rig,
         left_out=collected.left_out,
+        placement=_placement(obj, collected.scene),
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return Request(job, ticket, obj)
+
+
+def _placement(obj: Any, collected: scene.Scene) -> sphere.Placement:
+    """Where `obj` is now; its surroundings are surveyed around there."""
+    _, radius = collect.bounding_sphere(collected.mesh)
+    matrix = tuple(tuple(row) for row in obj.matrix_world)
+    return sphere.Placement(center=collected.rig.center, radius=radius, matrix=matrix)
 
 
 def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:

@@ -17,7 +17,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import editor, output, png
+from . import editor, output, png, sphere
 from ._shared import errors, messages, reporting, scene
 from .images import packed_image
 
@@ -78,6 +78,7 @@ def kept_of(
     own_rig: bool,
     left_out: tuple[str, ...] = (),
     command: str | None = None,
+    placement: sphere.Placement | None = None,
     sheet: bytes | None,
 ) -> Kept:
     """What is kept of a job that ended with a `result`."""
@@ -93,7 +94,7 @@ def kept_of(
     )
     return _kept(
         result.texture,
-        report,
+        _placed(report, placement),
         png_file=None if result.texture_png is None else result.texture_png.tobytes(),
         job_id=job_id,
         uv_map=uv_map,
@@ -101,6 +102,13 @@ def kept_of(
         sheet=sheet,
         plots=result.plots,
     )
+
+
+def _placed(report: dict[str, Any], placement: sphere.Placement | None) -> dict[str, Any]:
+    """`report` that also says where the object was when it was surveyed."""
+    if report["survey"] is None:
+        return report
+    return {**report, "survey": {**report["survey"], "placement": msgspec.to_builtins(placement)}}
 
 
 def interrupted(
