@@ -17,6 +17,7 @@ MODULES = (
     "operators.server",
     "operators.job",
     "operators.mask",
+    "operators.targets",
     "operators.rigs",
     "operators.results",
     "operators.sphere",

@@ -24,7 +24,7 @@ AUGMENTATIONS = get_args(messages.Augmentation)
 #: Settings that the panel calls what the job calls them.
 SAME_NAMES = (
     *("steps", "views", "stepper", "objective", "sampling", "light", "blender_every", "held_out_views", "seed"),
-    *("norm", "ensemble", "octaves", "leave_one_out"),
+    *("norm", "ensemble", "octaves", "leave_one_out", "survey"),
 )
 DEFAULT_TRAINED, DEFAULT_HELD_OUT = ("efficientnet_lite0",), ("efficientnet_lite1",)
 
@@ -110,7 +110,7 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
     folder = chosen.backgrounds in ("pictures", "panoramas")
     return msgspec.convert(
         {
-            "target": chosen.target.strip(),
+            "target": target_of(chosen),
             "models": trained,
             "held_out_models": held_out,
             **{name: getattr(chosen, name) for name in SAME_NAMES},
@@ -129,6 +129,13 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
         },
         messages.Settings,
     )
+
+
+def target_of(chosen: Any) -> str:
+    """The target in `scene.assistive`, the artist's own sets written out. Raises :class:`UnknownTarget` for a broken
+    one."""
+    own = {item.name.strip(): item.classes for item in chosen.own_sets if item.name.strip()}
+    return targets.with_own_sets(chosen.target.strip(), own)
 
 
 def _decimal(value: float) -> float:

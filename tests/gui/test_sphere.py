@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 
-from .conftest import EXTENSION
+from .conftest import EXTENSION, STEPS_VARIABLE
 from .test_panel import DONE, RESULTS, SETTINGS, hover, middle, start, wait_for_change, with_bus
 from .window import Window
 
@@ -13,9 +14,11 @@ ROTATION = "tuple(bpy.context.space_data.region_3d.view_rotation)"
 PICKING = f"{SPHERE}.view.picking"
 MARKED = f"{SPHERE}.view.marked"
 FIGURES = "bpy.app.driver_namespace"
-#: Half of the default's work: a survey looks 480 times with each classifier.
+#: A survey looks hundreds of times with each classifier.
 ONE_CLASSIFIER = f"{SETTINGS}.classifiers.add().name = 'efficientnet_lite0'"
-JOB_S = 900.0
+JOB_S = 500.0
+#: Enough for cells of both colours.
+STEPS = os.environ.get(STEPS_VARIABLE, "30")
 #: A drawing on the main thread that takes longer than this would be felt, with software OpenGL too.
 DRAW_MS = 33.0
 DRAWS = 30
@@ -41,7 +44,7 @@ TOWARD = f"""(lambda around, cell: [
 
 
 def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(window: Window, server: str) -> None:
-    panel = with_bus(window, server, steps=40, views=3, alpha=0.03)
+    panel = with_bus(window, server, survey=12, steps=int(STEPS), views=3, alpha=0.03)
     window.run(ONE_CLASSIFIER)
     start(window)
     window.wait_for(f"{RESULTS} == 1 and {DONE}", JOB_S)
