@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from . import apply, coverage, icons, preferences, request, results, runtime, session
+from . import apply, coverage, icons, matters_view, preferences, request, results, runtime, session
 from ._shared import errors, reporting, targets
 from .operators.common import chosen_object
 
@@ -416,6 +416,8 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         column.operator("assistive.apply_result", icon="MATERIAL")
         self._draw_compare(column, item)
         column.operator("assistive.restore_original", icon="LOOP_BACK")
+        if item.importance is not None:
+            _draw_matters(layout, item)
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("assistive.export_texture", text="Export PNG", icon="EXPORT")
@@ -465,6 +467,13 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         socket = apply.mix_socket(item.object)
         if socket is not None:
             column.prop(socket, "default_value", text="Original ↔ Assistive", slider=True)
+
+
+def _draw_matters(layout: Any, item: Any) -> None:
+    row, on = layout.row(align=True), matters_view.is_on(item)
+    text = "Hide What Matters" if on else "Show What Matters"
+    row.operator("assistive.show_matters", text=text, icon="SHADING_TEXTURE", depress=on)
+    row.operator("assistive.export_matters", text="", icon="EXPORT")
 
 
 class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801

@@ -48,6 +48,7 @@ class ASSISTIVE_PG_result(bpy.types.PropertyGroup):  # type: ignore[misc]  # noq
     image: bpy.props.PointerProperty(name="Image", type=bpy.types.Image)  # type: ignore[valid-type]
     sheet: bpy.props.PointerProperty(name="Contact Sheet", type=bpy.types.Image)  # type: ignore[valid-type]
     check: bpy.props.PointerProperty(name="Check", type=bpy.types.Image)  # type: ignore[valid-type]
+    importance: bpy.props.PointerProperty(name="What Matters", type=bpy.types.Image)  # type: ignore[valid-type]
     report: bpy.props.StringProperty(name="Report", description="All figures and settings, as JSON")  # type: ignore[valid-type]
     plots: bpy.props.StringProperty(name="Plots", description="SVG files by name, as JSON")  # type: ignore[valid-type]
     ticked: bpy.props.BoolProperty(name="Compare", description="Take this result along when reports are compared")  # type: ignore[valid-type]

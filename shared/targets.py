@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from .errors import UnknownTarget
-from .label_sets import SETS
+from .label_sets import SETS as SETS  # it is named here to all others
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ class ASSISTIVE_OT_add_target_set(bpy.types.Operator):  # type: ignore[misc]  # 
 def _name(chosen: Any) -> str:
     """What the new set is called: as the target, where that is a name of a set or has one."""
     given, equals, _ = chosen.target.partition("=")
-    target = given.strip()
+    target = str(given).strip()
     if equals or target.lower() in targets.SETS or target in chosen.own_sets:
         return target
     number = sum(item.name.startswith(NEW) for item in chosen.own_sets)

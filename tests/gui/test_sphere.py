@@ -6,7 +6,7 @@ import os
 import statistics
 
 from .conftest import EXTENSION, STEPS_VARIABLE
-from .test_panel import DONE, RESULTS, SETTINGS, hover, middle, start, wait_for_change, with_bus
+from .test_panel import DONE, RESULTS, SETTINGS, difference, hover, middle, start, wait_for_change, with_bus
 from .window import Window
 
 SPHERE = f"__import__('sys').modules['{EXTENSION}.sphere_view']"
@@ -92,3 +92,16 @@ def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(win
     assert window.value("len(bpy.data.objects)") == objects
     window.wait_for_no_text("mean confidence", window.region("WINDOW"))
     window.screenshot("sphere-hidden")
+
+    images = window.value("sorted(image.name for image in bpy.data.images)")
+    hidden = middle(window)
+    window.click(window.scroll_to("Show What Matters", panel).center)
+    window.wait_for_text("Hide What Matters", panel)
+    hover(window)
+    wait_for_change(window, hidden)
+    window.screenshot("matters")
+    window.click(window.scroll_to("Hide What Matters", panel).center)
+    window.wait_for_text("Show What Matters", panel)
+    hover(window)
+    assert difference(hidden, middle(window)) == 0.0
+    assert window.value("sorted(image.name for image in bpy.data.images)") == images
