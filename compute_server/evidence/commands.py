@@ -45,6 +45,7 @@ def declare(commands: Commands) -> None:
     table2.add_argument("--belt", type=float, default=0.2, metavar="SHARE", help=_BELT)
 
     figure1 = _making(commands, "figure1", _figure1, "the paper's figure 1: a black patch moved over the object")
+    figure1.add_argument("--texture", type=Path, help="texture.png that was made of the job (default: its own)")
     figure1.add_argument("--patch", default=BLACK, metavar="COLOR|FILE", help="what is moved (default: black)")
     _sphere_arguments(figure1, azimuths=24, elevations=5)
 
@@ -181,7 +182,7 @@ def _figure1(given: argparse.Namespace) -> int:
     from .figures import figure1
 
     sticker = Sticker(sticker_picture(given.patch), _share(given.patch_size, "--patch-size"), given.places)
-    return figure1(_runs(given), sticker, given.azimuths, given.elevations)
+    return figure1(_runs(given), sticker, given.texture, given.azimuths, given.elevations)
 
 
 def _figure3(given: argparse.Namespace) -> int:

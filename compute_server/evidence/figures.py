@@ -7,6 +7,7 @@ import csv
 import io
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +20,7 @@ from .. import plots
 from ..classifiers import Classifier, labels, loaded
 from ..evaluate import judge, render
 from ..files import write_files
+from ..jobfile import read_texture
 from ..problem import Problem
 from ..render.color import from_bytes, to_bytes
 from ..survey import directions
@@ -32,25 +34,27 @@ from .runs import Runs, texture_of
 PICTURE, AROUND = 224, 24
 
 
-def figure1(runs: Runs, sticker: Sticker, azimuths: int, elevations: int) -> int:
-    """Write ``figure1.png`` (the rig's first light), ``figure1.csv`` and ``figure1.json``. Nothing is trained."""
+def figure1(runs: Runs, sticker: Sticker, texture: Path | None, azimuths: int, elevations: int) -> int:
+    """Write ``figure1.png`` (the rig's first light), ``figure1.csv`` and ``figure1.json``: of the job's own texture, or
+    of one in a file. Nothing is trained."""
     problem = runs.problem(runs.trained(runs.models[0]))
     classifiers = [loaded(name, runs.device) for name in runs.models]
-    places = stuck(problem, problem.texture.original, sticker)
-    textures = {"without": problem.texture.original, **{name: texture for name, (_, texture) in places.items()}}
+    bare = problem.texture.original
+    if texture is not None:
+        bare = read_texture(texture, problem.job.scene).to(bare)
+    places = stuck(problem, bare, sticker)
+    textures = {"without": bare, **{name: changed for name, (_, changed) in places.items()}}
     rig = problem.job.scene.rig
     began = time.perf_counter()
     found = looked(problem, textures, classifiers, directions(rig, azimuths, elevations), 1)
     seconds = time.perf_counter() - began
     cameras = [_facing(problem, site) for site, _ in places.values()]
     pictures = [
-        _picture(problem, texture, camera)
-        for texture, camera in zip(textures.values(), [cameras[0], *cameras], strict=True)
+        _picture(problem, each, camera) for each, camera in zip(textures.values(), [cameras[0], *cameras], strict=True)
     ]
     title = f"Figure 1: {runs.name}, {len(places)} places for a patch of {sticker.share:.0%}, light: {found.lights[0]}"
     note = "the same by either protocol: nothing is trained here"
-    missing = "".join(f"\n{error}" for error in runs.missing.values())
-    figure = plots.survey_maps(found, problem.target, 0, title, pictures=pictures, note=note + missing)
+    figure = plots.survey_maps(found, problem.target, 0, title, pictures=pictures, note=note + runs.lacking)
     files = {
         "figure1.png": plots.png(figure),
         "figure1.csv": survey_csv(found, problem.target),
@@ -77,19 +81,25 @@ def _picture(problem: Problem, texture: Tensor, camera: Camera) -> np.ndarray:
 
 
 def figure3(runs: Runs, count: int) -> int:
-    """Write ``figure3.png``, two rows for each classifier (also what a texture was made for), and ``figure3.csv``."""
+    """Write ``figure3.png``, two rows for each classifier (also what a texture was made for), ``figure3.csv``, and each
+    texture as ``texture CLASSIFIER.png`` where it is a picture."""
+    files: dict[str, bytes] = {}
     views = runs.shown_views(count)
     rows: dict[str, list[drawing.Shot]] = {}
     for model in runs.models:
         result = runs.result(runs.trained(model, scene=unmasked(runs.job.scene)), f"full, {model}")
         problem = runs.problem(runs.trained(model))
-        textures = {"original": problem.texture.original, "assistive": texture_of(result).to(runs.device)}
-        for name, texture in textures.items():
+        if result.texture_png is not None:
+            files[f"texture {model.replace('/', ' ')}.png"] = result.texture_png.tobytes()
+        for name, texture in (
+            ("original", problem.texture.original),
+            ("assistive", texture_of(result).to(runs.device)),
+        ):
             rows[f"{name}, {model}"] = _shots(problem, texture, views, problem.classifiers[0])
-    missing = "".join(f"\n{error}" for error in runs.missing.values())
-    note = f"below each: top-1, and confidence in the target; {runs.job.settings.steps} steps\n{runs.protocol}{missing}"
+    below = f"below each: top-1, and confidence in the target; {runs.job.settings.steps} steps"
+    note = f"{below}\n{runs.protocol}{runs.lacking}"
     figure = drawing.examples(f"Figure 3: {runs.name}", rows, note)
-    return _finish(runs, {"figure3.png": plots.png(figure), "figure3.csv": _shots_csv(rows, runs)})
+    return _finish(runs, {"figure3.png": plots.png(figure), "figure3.csv": _shots_csv(rows, runs), **files})
 
 
 def _shots(problem: Problem, texture: Tensor, views: Sequence[View], classifier: Classifier) -> list[drawing.Shot]:
@@ -130,8 +140,9 @@ def figure4(runs: Runs, belt: float) -> int:
         f"over steps ({measured})": ("steps", steps),
         "from all around": ("azimuth of the camera, degrees", around),
     }
-    missing = "".join(f"\n{error}" for error in runs.missing.values())
-    note = f"masked: {what}; from all around: mean over elevations, the rig's first light\n{runs.protocol}{missing}"
+    note = (
+        f"masked: {what}; from all around: mean over elevations, the rig's first light\n{runs.protocol}{runs.lacking}"
+    )
     figure = drawing.curves(f"Figure 4: {runs.name}", panels, note)
     return _finish(runs, {"figure4.png": plots.png(figure), "figure4.csv": _curves_csv(panels, runs)})
 

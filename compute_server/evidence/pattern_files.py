@@ -151,11 +151,10 @@ def _named(colors: Sequence[tuple[tuple[int, int, int], float]]) -> list[dict[st
 
 
 def _figure(runs: Runs, found: Sequence[Found]) -> tuple[str, list[drawing.PatternRow], str]:
-    missing = "".join(f"\n{error}" for error in runs.missing.values())
     return (
         f"Robust patterns: {runs.name}",
         [_row(runs, each) for each in found],
-        f"lines: the tenth of the surface that matters most; heat: brighter matters more\n{runs.protocol}{missing}",
+        f"lines: the tenth that matters most; heat: brighter matters more\n{runs.protocol}{runs.lacking}",
     )
 
 

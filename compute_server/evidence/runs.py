@@ -80,6 +80,12 @@ class Runs:
         return PAPER if self.paper else HELD_OUT
 
     @property
+    def lacking(self) -> str:
+        """One line for figures that says which classifiers are not in them, and for want of which file; or nothing."""
+        files = [f"{name} (no {weight_file(name)})" for name in self.missing]
+        return f"\nnot here: {', '.join(files)}" if files else ""
+
+    @property
     def name(self) -> str:
         """What is made to be seen as what."""
         return f"{self.job.scene.mesh.name} → {self.job.settings.target}"
@@ -124,6 +130,11 @@ class Runs:
             return [views[int(index)] for index in np.unique(np.linspace(0, len(views), count, endpoint=False).round())]
         stream = random_views(rig, generators(settings.seed).held_out, "varied")
         return [view for view, _ in zip(stream, range(count), strict=False)]
+
+
+def weight_file(model: str) -> str:
+    """The name of the file that has the weights of a classifier."""
+    return Path(find(model).weights).name
 
 
 def texture_of(result: m.Result) -> Tensor:

@@ -7,7 +7,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -15,11 +14,10 @@ from rich.markdown import Markdown
 from shared import messages as m
 
 from .. import plots
-from ..classifiers import find
 from ..files import write_files
 from . import drawing
 from .masks import part_of, unmasked
-from .runs import Runs
+from .runs import Runs, weight_file
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def table2(runs: Runs, belt: float) -> int:
 
 
 def _lacking(row: str, column: str, model: str) -> Cell:
-    return Cell(row, column, None, Path(find(model).weights).name)
+    return Cell(row, column, None, weight_file(model))
 
 
 def _finish(runs: Runs, table: Table) -> int:
