@@ -211,7 +211,7 @@ def top1_maps(survey: Survey, target: Target, labels: Sequence[str], light: int,
     seen = survey.top1[:, :, light]
     colors = _class_colors(seen, target)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 3.6 * columns, 1.2 + 1.35 * rows), layout="constrained")
+        figure = Figure(figsize=(2.2 + 3.6 * columns, 0.7 + 1.35 * max(rows, 1.4)), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for row, texture in enumerate(survey.textures):
             for column, model in enumerate(survey.models):
@@ -226,7 +226,7 @@ def top1_maps(survey: Survey, target: Target, labels: Sequence[str], light: int,
             Patch(color=color, label=f"{labels[each]}, {(seen == each).mean():.0%}") for each, color in colors.items()
         ]
         rare = [Patch(color=RARE, label="others")] if not np.isin(seen, list(colors)).all() else []
-        figure.legend(handles=[*known, *rare], loc="outside lower center", ncols=2 * columns, fontsize=7)
+        figure.legend(handles=[*known, *rare], loc="outside right upper", fontsize=7, frameon=False)
     return figure
 
 
