@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table paper-figures clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -73,6 +73,16 @@ bars: .venv/installed $(JOBS)/car.job $(JOBS)/bus.job $(JOBS)/car-atlas.job $(JO
 
 transfer-table: .venv/installed $(JOBS)/car.job $(JOBS)/bus.job
 	cd tests && ../$(BIN)/python -m experiments.transfer ../$(JOBS)/car.job ../$(JOBS)/bus.job --memory ../$(JOBS)
+
+# The paper's tables and figures on car.ply: out/paper. What is trained once is remembered there. BUDGET= takes the
+# Standard preset, hours on two cores.
+BUDGET ?= --preset draft
+PAPER := out/paper
+paper-figures: .venv/installed $(JOBS)/car.job $(JOBS)/car-atlas.job
+	for name in table2 figure3 figure4 figure5; do \
+	    $(BIN)/assistive-server $$name $(JOBS)/car.job --out $(PAPER) $(BUDGET) || exit 1; done
+	$(BIN)/assistive-server figure1 $(JOBS)/car.job --out $(PAPER) --texture "$(PAPER)/texture efficientnet_lite0.png"
+	$(BIN)/assistive-server table1 $(JOBS)/car-atlas.job --out $(PAPER) $(BUDGET)
 
 COLLECT = $(BIN)/python -m blender_addon $(MESHES)/$(basename $(firstword $(subst -, ,$(@F)))).ply collect \
     --init "\#808080" --held-out-models efficientnet_lite1 --out $@

@@ -109,6 +109,8 @@ def contents(
         files["texture.png"] = result.texture_png.tobytes()
     if result.patch is not None:
         files["patch.png"] = result.patch.png.tobytes()
+    if result.importance_png is not None:
+        files["importance.png"] = result.importance_png.tobytes()
     before, after = (check.before, check.after) if check else (result.pictures_before, result.pictures_after)
     for folder, pictures in (("before", before), ("after", after)):
         files |= {f"{folder}/{number:02}.png": png.encode(picture) for number, picture in enumerate(pictures)}
@@ -236,6 +238,7 @@ def _remove_stale(out: Path, names: set[str]) -> None:
     candidates = [
         out / "texture.png",
         out / "patch.png",
+        out / "importance.png",
         out / "views.png",
         *out.glob("before/[0-9]*.png"),
         *out.glob("after/[0-9]*.png"),

@@ -21,6 +21,9 @@ from shared import errors
 from shared.client import DEFAULT_ADDRESS
 from shared.version import VERSION
 
+from .arguments import command, device_arguments, names, positive
+from .evidence.commands import declare as declare_evidence
+
 if TYPE_CHECKING:
     from .ledger import Ledger
 
@@ -31,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors become a sentence on stderr and an exit code."""
     given = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    command: Callable[[argparse.Namespace], int] = given.run
+    run: Callable[[argparse.Namespace], int] = given.run
     try:
-        return command(given)
+        return run(given)
     except errors.AssistiveError as error:
         if given.debug:
             raise
@@ -52,12 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = _command(commands, "serve", _serve, "answer jobs until interrupted")
+    serve = command(commands, "serve", _serve, "answer jobs until interrupted")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address (default %(default)s; port 0: any free)")
     serve.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     serve.add_argument("--home", type=Path, help="where jobs are kept (default: $ASSISTIVE_HOME, or the user's data)")
-    serve.add_argument("--max-jobs", type=_positive, default=1000, help="jobs that may wait (default %(default)s)")
-    serve.add_argument("--max-jobs-per-client", type=_positive, default=100, help="(default %(default)s)")
+    serve.add_argument("--max-jobs", type=positive, default=1000, help="jobs that may wait (default %(default)s)")
+    serve.add_argument("--max-jobs-per-client", type=positive, default=100, help="(default %(default)s)")
     serve.add_argument("--checkpoint-s", type=float, default=30.0, help="seconds between checkpoints (default 30)")
     serve.add_argument("--hang-s", type=float, default=600.0, help="a worker may be silent so long (default 600)")
     serve.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
@@ -65,73 +68,55 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--log-json", action="store_true", help="write the log as JSON, one object a line")
     serve.add_argument("--log-file", type=Path, help="write the log there, at most 50 MiB of it")
     serve.add_argument("--metrics-port", type=int, help="answer Prometheus on this port of 127.0.0.1")
-    _device_arguments(serve)
+    device_arguments(serve)
 
-    health = _command(commands, "health", _health, "say whether a server answers, and how it stands")
+    health = command(commands, "health", _health, "say whether a server answers, and how it stands")
     health.add_argument("address", nargs="?", default=DEFAULT_ADDRESS, help="(default %(default)s)")
 
     _jobs_parser(commands)
 
-    models = _command(commands, "models", _models, "list the classifiers, or the targets")
-    models.add_argument("--targets", action="store_true", help="list the labels that an object can be recognised as")
+    models = command(commands, "models", _models, "list the classifiers, or the targets")
+    models.add_argument(
+        "--targets", action="store_true", help="list the labels and sets that an object can be recognised as"
+    )
 
-    doctor = _command(commands, "doctor", _doctor, "say what this machine has and what is missing")
+    doctor = command(commands, "doctor", _doctor, "say what this machine has and what is missing")
     doctor.add_argument("--bind", default=DEFAULT_ADDRESS, help="address to look at (default %(default)s)")
     doctor.add_argument("--home", type=Path, help="where jobs are kept, as given to serve")
-    _device_arguments(doctor)
+    device_arguments(doctor)
 
-    bench = _command(commands, "bench", _bench, "time a step against its classifier alone")
-    bench.add_argument("--views", type=_positive, default=15)
-    bench.add_argument("--size", type=_positive, help="side of the pictures (default: the classifier's own)")
+    bench = command(commands, "bench", _bench, "time a step against its classifier alone")
+    bench.add_argument("--views", type=positive, default=15)
+    bench.add_argument("--size", type=positive, help="side of the pictures (default: the classifier's own)")
     bench.add_argument("--model", default="efficientnet_lite0")
     bench.add_argument("--samples", type=int, choices=(1, 4, 9, 16), default=4, help="samples per pixel")
-    bench.add_argument("--texture-size", type=_positive, default=512)
-    bench.add_argument("--repeats", type=_positive, default=15)
+    bench.add_argument("--texture-size", type=positive, default=512)
+    bench.add_argument("--repeats", type=positive, default=15)
     bench.add_argument("--json", action="store_true", help="print JSON")
-    _device_arguments(bench)
+    device_arguments(bench)
 
-    run = _command(commands, "run", _run, "do one job from a file, without a server")
+    run = command(commands, "run", _run, "do one job from a file, without a server")
     run.add_argument(
         "jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect, or by --save-job"
     )
     run.add_argument("--out", type=Path, default=Path("out"), help="folder for texture, result.json and report.html")
-    _device_arguments(run)
+    device_arguments(run)
 
-    sweep = _command(commands, "sweep", _sweep, "look at a job's object from all around, in every light")
-    sweep.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect")
-    sweep.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where table and maps go")
-    sweep.add_argument("--texture", type=Path, help="texture.png that was made of the job (default: its own)")
-    sweep.add_argument("--models", type=_names, metavar="A,B", help="classifiers (default: all of the job)")
-    sweep.add_argument("--azimuths", type=_positive, default=36, help="directions around (default 36)")
-    sweep.add_argument("--elevations", type=_positive, default=9, help="directions upwards (default 9)")
-    sweep.add_argument("--patch", metavar="COLOR|FILE", help="put this on the object, such as black, place after place")
-    sweep.add_argument("--patch-size", type=float, default=0.05, metavar="SHARE", help="of the surface (default 0.05)")
-    sweep.add_argument("--places", type=_positive, default=6, help="how many places (default 6)")
-    _device_arguments(sweep)
+    declare_evidence(commands)
 
-    spoilt = _command(
-        commands, "corruptions", _corruptions, "measure a job's textures in noise, blur, fog and the like"
-    )
-    spoilt.add_argument("jobfile", metavar="JOBFILE", type=Path, help="as written by the add-on's collect")
-    spoilt.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the tables go")
-    spoilt.add_argument("--texture", type=Path, help="texture.png that was made of the job (default: its own)")
-    spoilt.add_argument("--models", type=_names, metavar="A,B", help="classifiers (default: all of the job)")
-    spoilt.add_argument("--views", type=_positive, default=16, help="held-out views (default 16)")
-    _device_arguments(spoilt)
-
-    compare = _command(commands, "compare", _compare, "show the reports of several jobs side by side")
+    compare = command(commands, "compare", _compare, "show the reports of several jobs side by side")
     compare.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="what jobs were written to")
     compare.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (default: compare.html)")
 
-    report = _command(commands, "report", _report, "make the page of a job's folder anew")
+    report = command(commands, "report", _report, "make the page of a job's folder anew")
     report.add_argument("folder", metavar="FOLDER", type=Path, help="what a job was written to")
 
-    image = _command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
+    image = command(commands, "image", _image, "make pictures better recognised, within what cannot be seen")
     image.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="files, or folders of them")
     image.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the new pictures go, as PNG")
     image.add_argument("--target", default="", help="label, index or set (default: what each is taken for already)")
-    image.add_argument("--models", type=_names, metavar="A,B", help="classifiers to train on")
-    image.add_argument("--held-out-models", type=_names, metavar="C,D", help="classifiers to only measure with")
+    image.add_argument("--models", type=names, metavar="A,B", help="classifiers to train on")
+    image.add_argument("--held-out-models", type=names, metavar="C,D", help="classifiers to only measure with")
     image.add_argument("--ensemble", choices=("mean", "worst"))
     image.add_argument("--epsilon", type=float, help="greatest change, of the range 0 to 1 (default 4/255)")
     image.add_argument("--norm", choices=("linf", "l2"), help="what --epsilon measures: any channel, or all together")
@@ -139,36 +124,24 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--steps", type=int, help="(default 40)")
     image.add_argument("--stepper", choices=("sign", "momentum", "adam"))
     image.add_argument("--objective", choices=("cross_entropy", "margin"))
-    image.add_argument("--augment", type=_names, metavar="A,B", help="resize, crop, blur, noise, jpeg, fog, brightness")
+    image.add_argument("--augment", type=names, metavar="A,B", help="resize, crop, blur, noise, jpeg, fog, brightness")
     image.add_argument("--seed", type=int)
     image.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
-    parser.set_defaults(run=run)
     return parser
 
 
 def _jobs_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     jobs = commands.add_parser("jobs", help="what the server has done and will do", description="The server's jobs.")
     verbs = jobs.add_subparsers(required=True, metavar="VERB")
-    _command(verbs, "list", _jobs_list, "a table of all jobs")
+    command(verbs, "list", _jobs_list, "a table of all jobs")
     for name, run, text in (
         ("show", _jobs_show, "all that is known of a job"),
         ("cancel", _jobs_cancel, "end a job within its next step"),
         ("export", _jobs_export, "write a job and its result into a folder"),
     ):
-        _command(verbs, name, run, text).add_argument("job", metavar="ID")
+        command(verbs, name, run, text).add_argument("job", metavar="ID")
     verbs.choices["export"].add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    prune = _command(verbs, "prune", _jobs_prune, "forget old jobs")
+    prune = command(verbs, "prune", _jobs_prune, "forget old jobs")
     prune.add_argument("--keep-days", type=float, default=30.0, help="ended jobs are kept so long (default 30)")
     prune.add_argument("--keep-gib", type=float, default=20.0, help="and as long as they hold so much (default 20)")
     for verb in verbs.choices.values():
@@ -224,42 +197,6 @@ def _jobs_prune(given: argparse.Namespace) -> int:
     return prune_jobs(_ledger(given), given.keep_days, given.keep_gib)
 
 
-def _device_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--rasterizer", choices=("auto", "numba", "numpy", "nvdiffrast"), default="auto")
-
-
-def _sweep(given: argparse.Namespace) -> int:
-    from .sweep import Request, Sticker, sticker_picture, sweep_file
-
-    if not 0 < given.patch_size <= 0.5:
-        raise errors.InvalidInput(f"--patch-size {given.patch_size:g} is no share of the surface between 0 and 0.5.")
-    sticker = Sticker(sticker_picture(given.patch), given.patch_size, given.places) if given.patch else None
-    request = Request(given.azimuths, given.elevations, given.texture, given.models, sticker)
-    return sweep_file(given.jobfile, given.out, request, given.device, given.rasterizer)
-
-
-def _corruptions(given: argparse.Namespace) -> int:
-    from .corruption_table import corruptions_file
-
-    return corruptions_file(
-        given.jobfile,
-        given.out,
-        texture=given.texture,
-        models=given.models,
-        views=given.views,
-        device=given.device,
-        rasterizer=given.rasterizer,
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
-
-
 def _serve(given: argparse.Namespace) -> int:
     from . import logs
     from .front import Front, Policy
@@ -301,10 +238,14 @@ def _models(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Column, Table
 
+    from shared.targets import SETS, described, resolve
+
     from .classifiers import available, labels
 
     if given.targets:
         print("\n".join(f"{index:4d}  {label}" for index, label in enumerate(labels())))
+        print("\nSets:")
+        print("\n".join(described(resolve(name, labels()), labels()) for name in sorted(SETS)))
         return 0
     columns = (Column("model", no_wrap=True), "size", Column("weights", overflow="fold"), "licence")
     table = Table(*columns)
@@ -353,16 +294,12 @@ def _report(given: argparse.Namespace) -> int:
     return remake(given.folder)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
 def _image(given: argparse.Namespace) -> int:
     from shared.presets import image_settings
 
-    names = ["models", "held_out_models", "ensemble", "epsilon", "norm", "alpha", "steps", "stepper", "objective"]
-    names += ["augment", "seed"]
-    settings = image_settings(given.target, **{name: getattr(given, name) for name in names})
+    fields = ["models", "held_out_models", "ensemble", "epsilon", "norm", "alpha", "steps", "stepper", "objective"]
+    fields += ["augment", "seed"]
+    settings = image_settings(given.target, **{name: getattr(given, name) for name in fields})
 
     from .imagefile import assist_files
 

@@ -69,10 +69,17 @@ def smoothed(problem: Problem, values: Tensor) -> Tensor:
 def importance_picture(problem: Problem, importance: Tensor) -> np.ndarray:
     """A map ``[N]`` of a UV texture as a greyscale picture ``[H, W] uint8``, row 0 at the top: white is what matters
     most. What no surface covers is filled from near it, as in the texture itself."""
-    height, width = problem.texture.shape[:2]
-    values = importance.numpy().copy()
+    values = importance.numpy()
     brightest = np.quantile(values[problem.weight >= 0], 1 - BRIGHTEST) or values.max() or 1.0
-    target, follows = pad(problem.weight.reshape(height, width), max(2, round(PADDING * max(height, width))))
-    values[target] = values[follows]
-    picture = (values / brightest).clip(0, 1) * 255
+    picture = (padded(problem, importance).numpy() / brightest).clip(0, 1) * 255
+    height, width = problem.texture.shape[:2]
     return picture.round().astype(np.uint8).reshape(height, width)[::-1]
+
+
+def padded(problem: Problem, importance: Tensor) -> Tensor:
+    """A map ``[N]`` of a UV texture in which what no surface covers has the value of what lies near it."""
+    height, width = problem.texture.shape[:2]
+    target, follows = pad(problem.weight.reshape(height, width), max(2, round(PADDING * max(height, width))))
+    filled = importance.clone()
+    filled[torch.from_numpy(target)] = importance[torch.from_numpy(follows)]
+    return filled

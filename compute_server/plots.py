@@ -10,8 +10,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from shared.messages import Curves, ModelFigures, Survey
 from shared.targets import Target
@@ -20,6 +21,10 @@ RIGHT = LinearSegmentedColormap.from_list("right", ["#e3f3e6", "#1b7837"])
 """Confidence where top-1 is right: green, the darker the surer."""
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#b2182b", "#fbe3df"])
 """Confidence where it is wrong: red, the darker the less sure of the target."""
+RARE = "#999999"
+KEY = "green: top-1 right, the darker the surer; red: wrong, the darker the less sure"
+#: A map of what is seen has so many colours.
+CLASSES = 8
 STYLE: Any = {"font.size": 8, "axes.titlesize": 8}
 
 
@@ -164,28 +169,87 @@ def _cells(axes: Axes, survey: Survey, confidence: np.ndarray, right: np.ndarray
 # --- from all around --------------------------------------------------------------------------------------------------
 
 
-def survey_maps(survey: Survey, target: Target, light: int, title: str) -> Figure:
-    """Maps of azimuth × elevation under one light: a row for each texture, a column for each classifier."""
-    rows, columns = len(survey.textures), len(survey.models)
+def survey_maps(
+    survey: Survey,
+    target: Target,
+    light: int,
+    title: str,
+    *,
+    pictures: Sequence[np.ndarray] = (),
+    note: str = "",
+) -> Figure:
+    """Maps of azimuth × elevation under one light: a row for each texture, a column for each classifier. `pictures`
+    ``[H, W, 3] uint8``, one for each texture, come in a column before them; `note` below the title."""
+    rows, columns, first = len(survey.textures), len(survey.models), int(bool(pictures))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 3.6 * columns, 0.7 + 1.35 * rows), layout="constrained")
+        figure = Figure(figsize=(0.6 + 3.6 * columns + 1.4 * first, 0.9 + 1.35 * rows), layout="constrained")
+        ratios = [0.38] * first + [1.0] * columns
+        axes = figure.subplots(rows, first + columns, squeeze=False, gridspec_kw={"width_ratios": ratios})
+        for row, texture in enumerate(survey.textures):
+            if pictures:
+                axes[row][0].imshow(pictures[row], interpolation="antialiased")
+                axes[row][0].axis("off")
+            for column, model in enumerate(survey.models):
+                place = axes[row][first + column]
+                confidence = survey.confidence[row, column, light]
+                right = np.isin(survey.top1[row, column, light], target.indices)
+                _map(place, survey, confidence, right)
+                mean = f"{confidence.mean():.2f} · {right.mean():.0%}"
+                place.set_title(f"{texture}, {model}: {mean}" if columns > 1 else f"{texture}: {mean}")
+                place.tick_params(labelbottom=row == rows - 1, labelleft=column == 0)
+        figure.supxlabel("azimuth of the camera, degrees", fontsize=8)
+        figure.supylabel("elevation, degrees", fontsize=8)
+        heading = "\n".join(filter(None, (f"{title} (mean confidence · top-1)", KEY, note)))
+        figure.suptitle(heading, fontsize=9)
+    return figure
+
+
+def top1_maps(survey: Survey, target: Target, labels: Sequence[str], light: int, title: str) -> Figure:
+    """As :func:`survey_maps`, with what is seen from each direction: classes of the target in greens, others in reds,
+    and what is seen rarely in grey."""
+    rows, columns = len(survey.textures), len(survey.models)
+    seen = survey.top1[:, :, light]
+    colors = _class_colors(seen, target)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.2 + 3.6 * columns, 0.7 + 1.35 * max(rows, 1.4)), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for row, texture in enumerate(survey.textures):
             for column, model in enumerate(survey.models):
-                confidence = survey.confidence[row, column, light]
-                right = np.isin(survey.top1[row, column, light], target.indices)
-                _map(axes[row][column], survey, confidence, right)
-                mean = f"{confidence.mean():.2f} · {right.mean():.0%}"
-                axes[row][column].set_title(f"{texture}, {model}: {mean}" if columns > 1 else f"{texture}: {mean}")
+                cells = seen[row, column]
+                shown = np.array([[to_rgba(colors.get(int(each), RARE)) for each in line] for line in cells])
+                _colored(axes[row][column], survey, shown)
+                axes[row][column].set_title(f"{texture}, {model}: top-1 {np.isin(cells, target.indices).mean():.0%}")
         figure.supxlabel("azimuth of the camera, degrees", fontsize=8)
         figure.supylabel("elevation, degrees", fontsize=8)
-        figure.suptitle(f"{title}\ngreen: top-1 right, the darker the surer; red: wrong", fontsize=9)
+        figure.suptitle(title, fontsize=9)
+        known = [
+            Patch(color=color, label=f"{labels[each]}, {(seen == each).mean():.0%}") for each, color in colors.items()
+        ]
+        rare = [Patch(color=RARE, label="others")] if not np.isin(seen, list(colors)).all() else []
+        figure.legend(handles=[*known, *rare], loc="outside right upper", fontsize=7, frameon=False)
     return figure
+
+
+def _class_colors(seen: np.ndarray, target: Target) -> dict[int, str]:
+    """A colour for each of the classes seen most often."""
+    classes, counts = np.unique(seen, return_counts=True)
+    often = [int(each) for each in classes[np.argsort(-counts, kind="stable")][:CLASSES]]
+    right = [each for each in often if each in target.indices]
+    wrong = [each for each in often if each not in target.indices]
+    greens = RIGHT(np.linspace(1.0, 0.3, len(right)))
+    reds = WRONG(np.linspace(0.0, 0.9, len(wrong)))
+    shades = dict(zip([*right, *wrong], map(to_hex, [*greens, *reds]), strict=True))
+    return {each: shades[each] for each in often}
 
 
 def _map(axes: Axes, survey: Survey, confidence: np.ndarray, right: np.ndarray) -> None:
     """One map: green where top-1 is right, red where it is not."""
     colors = np.where(right[..., None], RIGHT(confidence), WRONG(confidence))
+    _colored(axes, survey, colors)
+
+
+def _colored(axes: Axes, survey: Survey, colors: np.ndarray) -> None:
+    """A map of colours ``[E, A, 4]``."""
     across, up = _edges(survey.azimuths, 360.0), _edges(survey.elevations, 10.0)
     axes.pcolormesh(across, up, colors)
     axes.set_xticks(range(0, 360, 90))

@@ -27,7 +27,7 @@ from .problem import Problem
 from .waiting import job_steps
 
 #: The files that may hold what a job made.
-TEXTURES = {"texture.png", "patch.png", "colors.npy"}
+TEXTURES = {"texture.png", "patch.png", "importance.png", "colors.npy"}
 
 
 def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
@@ -40,7 +40,7 @@ def run_file(jobfile: Path, out: Path, device: str, rasterizer: str) -> int:
             hint="Repeat it with the add-on's command, or leave out --blender-every.",
         )
     make_folder(out)
-    with _observer(job) as observer:
+    with job_bar(job) as observer:
         result = run_job(job, choose_device(device), observer, rasterizer=rasterizer)
     files = _pictures(result)
     report = reporting.report(
@@ -68,6 +68,8 @@ def _pictures(result: m.Result) -> dict[str, bytes]:
         files["texture.png"] = result.texture_png.tobytes()
     if result.patch is not None:
         files["patch.png"] = result.patch.png.tobytes()
+    if result.importance_png is not None:
+        files["importance.png"] = result.importance_png.tobytes()
     for folder, pictures in (("before", result.pictures_before), ("after", result.pictures_after)):
         files |= {f"{folder}/{number:02}.png": png(picture).tobytes() for number, picture in enumerate(pictures)}
     return files
@@ -76,15 +78,16 @@ def _pictures(result: m.Result) -> dict[str, bytes]:
 class _Bar:
     """Moves a progress bar."""
 
-    def __init__(self, bar: Progress, steps: int) -> None:
+    def __init__(self, bar: Progress, steps: int, title: str) -> None:
         self._bar = bar
+        self._title = title
         self._task = bar.add_task("preparing", total=steps, sure=0.0)
 
     def stepped(self, problem: Problem, report: StepReport) -> None:
         """See :class:`compute_server.optimize.Observer`."""
         del problem
         sure = float(report.confidence.mean())
-        self._bar.update(self._task, completed=report.step, description="optimising", sure=sure)
+        self._bar.update(self._task, completed=report.step, description=self._title, sure=sure)
 
     def cancelled(self) -> bool:
         """See :class:`compute_server.optimize.Observer`."""
@@ -107,7 +110,8 @@ class _Bar:
 
 
 @contextmanager
-def _observer(job: m.Job) -> Iterator[_Bar]:
+def job_bar(job: m.Job, title: str = "optimising") -> Iterator[_Bar]:
+    """An observer that shows how far a job is; `title` is what it says while it takes steps."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -115,7 +119,7 @@ def _observer(job: m.Job) -> Iterator[_Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        yield _Bar(bar, job_steps(job.settings))
+        yield _Bar(bar, job_steps(job.settings), title)
 
 
 def _colors(texture: VertexTexture) -> bytes:

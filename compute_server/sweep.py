@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageColor
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from shared import messages as m
@@ -24,6 +25,7 @@ from shared.targets import Target
 
 from . import plots
 from .classifiers import Classifier, labels
+from .evaluate import CHUNK
 from .files import make_folder, write_files
 from .flat_patch import on_object
 from .imagefile import read_picture
@@ -33,7 +35,7 @@ from .placing import patch_edge
 from .problem import Problem, make_problem
 from .render.color import from_bytes
 from .sites import candidates, covers, on_patch
-from .survey import directions, survey
+from .survey import Directions, directions, survey
 from .views import generators
 
 
@@ -49,18 +51,20 @@ class Sticker:
 
 @dataclass(frozen=True)
 class Request:
-    """What to look at. ``texture`` None: the job's own; ``models`` None: those of the job."""
+    """What to look at. ``lights`` None: all of the rig, else the first few; ``texture`` None: the job's own; ``models``
+    None: those of the job."""
 
     azimuths: int
     elevations: int
+    lights: int | None
     texture: Path | None
     models: tuple[str, ...] | None
     sticker: Sticker | None
 
 
 def sweep_file(jobfile: Path, out: Path, request: Request, device: str, rasterizer: str) -> int:
-    """Look at the object of the job in `jobfile` from all around; write ``sweep.json``, ``sweep.csv`` and a map for
-    each light into `out`."""
+    """Look at the object of the job in `jobfile` from all around; write ``sweep.json``, ``sweep.csv`` and for each
+    light two maps, of confidence and of what is seen, into `out`."""
     chosen = choose_device(device)
     problem = make_problem(read_job(jobfile), chosen, rasterizer)
     classifiers = judges(problem, request.models)
@@ -69,11 +73,15 @@ def sweep_file(jobfile: Path, out: Path, request: Request, device: str, rasteriz
     began = time.perf_counter()
     found = _looked(problem, textures, classifiers, request)
     seconds = time.perf_counter() - began
-    maps = {
-        f"sweep {light + 1}.png": plots.png(plots.survey_maps(found, problem.target, light, _title(problem, name)))
-        for light, name in enumerate(found.lights)
-    }
-    write_files(out, {"sweep.json": _json(found, problem.target, seconds), "sweep.csv": _table(found, problem), **maps})
+    maps = {}
+    for light, name in enumerate(found.lights):
+        title = f"{problem.job.scene.mesh.name} → {problem.target.name}, light: {name}"
+        maps[f"sweep {light + 1}.png"] = plots.png(plots.survey_maps(found, problem.target, light, title))
+        maps[f"sweep {light + 1} top-1.png"] = plots.png(
+            plots.top1_maps(found, problem.target, labels(), light, f"{title} (what is seen)")
+        )
+    tables = {"sweep.json": survey_json(found, problem.target, seconds), "sweep.csv": survey_csv(found, problem.target)}
+    write_files(out, {**tables, **maps})
     _print(found, problem.target, seconds, out)
     return 0
 
@@ -95,11 +103,17 @@ def _textures(problem: Problem, request: Request) -> dict[str, Tensor]:
     if request.sticker is None:
         return textures
     given = textures["before" if request.texture is None else "after"]
-    return {"without": given, **_with_sticker(problem, given, request.sticker)}
+    return {
+        "without": given,
+        **{name: texture for name, (_, texture) in stuck(problem, given, request.sticker).items()},
+    }
 
 
-def _with_sticker(problem: Problem, texture: Tensor, sticker: Sticker) -> dict[str, Tensor]:
-    """`texture` with the sticker at each of several places, as far from one another as can be."""
+def stuck(problem: Problem, texture: Tensor, sticker: Sticker) -> dict[str, tuple[m.PatchSite, Tensor]]:
+    """`texture` ``[N, 3] uint8`` with the sticker at each of several places, as far from one another as can be.
+
+    Raises :class:`InvalidInput` when there is no place of that size.
+    """
     surface = problem.surface
     free = torch.from_numpy(problem.weight)[surface.texel]
     rng = generators(problem.job.settings.seed).sites
@@ -115,26 +129,37 @@ def _with_sticker(problem: Problem, texture: Tensor, sticker: Sticker) -> dict[s
         color = on_object(sticker.picture, on_patch(site, surface.position[inside]))
         changed = texture.clone()
         changed[surface.texel[inside]] = (color * 255).round().to(torch.uint8).to(texture)
-        made[f"place {number}"] = changed
+        made[f"place {number}"] = (site, changed)
     return made
 
 
 def _looked(
     problem: Problem, textures: Mapping[str, Tensor], classifiers: Sequence[Classifier], request: Request
 ) -> m.Survey:
-    pools = {name: problem.texture.pool_of(texture) for name, texture in textures.items()}
     grid = directions(problem.job.scene.rig, request.azimuths, request.elevations)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return looked(problem, textures, classifiers, grid, request.lights)
+
+
+def looked(
+    problem: Problem,
+    textures: Mapping[str, Tensor],
+    classifiers: Sequence[Classifier],
+    grid: Directions,
+    lights: int | None,
+) -> m.Survey:
+    """The survey of textures ``[N, 3] uint8`` by name, with a progress bar."""
+    pools = {name: problem.texture.pool_of(texture) for name, texture in textures.items()}
+    states = len(problem.job.scene.rig.lights[:lights])
+    chunks = math.ceil(states * len(grid.azimuths) * len(grid.elevations) / CHUNK)
+    sizes = len({classifier.spec.size for classifier in classifiers})
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        bar.add_task("looking from all around", total=None)
-        return survey(problem, pools, classifiers, grid)
+        task = bar.add_task("looking from all around", total=chunks * sizes)
+        return survey(problem, pools, classifiers, grid, lights=lights, check=lambda: bar.advance(task))
 
 
-def _title(problem: Problem, light: str) -> str:
-    return f"{problem.job.scene.mesh.name} → {problem.target.name}, light: {light} (mean confidence · top-1)"
-
-
-def _json(found: m.Survey, target: Target, seconds: float) -> bytes:
+def survey_json(found: m.Survey, target: Target, seconds: float) -> bytes:
+    """All of a survey, as JSON."""
     plain = {
         "target": target,
         "survey": {name: getattr(found, name) for name in found.__struct_fields__},
@@ -144,7 +169,7 @@ def _json(found: m.Survey, target: Target, seconds: float) -> bytes:
     return msgspec.json.encode(plain, enc_hook=np.ndarray.tolist)
 
 
-def _table(found: m.Survey, problem: Problem) -> bytes:
+def survey_csv(found: m.Survey, target: Target) -> bytes:
     """One row for each picture and classifier."""
     text, names = io.StringIO(), labels()
     table = csv.writer(text)
@@ -154,7 +179,7 @@ def _table(found: m.Survey, problem: Problem) -> bytes:
         top1 = int(found.top1[index])
         place = [axis[number] for axis, number in zip(axes, index, strict=True)]
         sure = f"{found.confidence[index]:.6f}"
-        table.writerow([*place, sure, names[top1], int(top1 in problem.target.indices)])
+        table.writerow([*place, sure, names[top1], int(top1 in target.indices)])
     return text.getvalue().encode()
 
 

@@ -14,6 +14,9 @@ Tone = Literal["good", "fair", "poor", "unknown"]
 GOOD_TOP1, POOR_TOP1 = 0.9, 0.5
 GOOD_WORST, POOR_WORST = 0.5, 0.1
 
+#: Controls as a sentence has them.
+ARTICLES = {"plain colour": "a plain colour", "QR code": "a QR code"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -143,7 +146,15 @@ def _controls(trained: Mapping[str, Any]) -> list[Claim]:
         return []
     after, controls = trained[name]["held_out"]["after"], trained[name]["controls"]
     best = max(controls, key=lambda control: controls[control]["mean"])
-    mean = controls[best]["mean"]
+    mean, named = controls[best]["mean"], ARTICLES.get(best, best)
     tone: Tone = "good" if after["mean"] > mean else "poor"
-    sentence = f"A patch of {best} does as well or better."
-    return [Claim("Other patches", tone, f"{mean:.2f}", f"mean confidence with {best}, the best of them", sentence)]
+    sentence = f"In the place of the patch, {named} does as well or better."
+    return [
+        Claim(
+            "Other patches",
+            tone,
+            f"{mean:.2f}",
+            f"mean confidence with {named}, the best of them",
+            sentence,
+        )
+    ]

@@ -36,6 +36,11 @@ def settings(target: str, preset: str = "standard", **overrides: Any) -> Setting
     return msgspec.structs.replace(made, alpha=min(made.alpha, made.epsilon / STEPS_IN_BALL))
 
 
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with some of them changed. Raises :class:`InvalidInput` as :func:`settings` does."""
+    return _checked(Settings, msgspec.to_builtins(settings), changes)
+
+
 def image_settings(target: str = "", **overrides: Any) -> ImageSettings:
     """Settings for a picture; `overrides` that are None leave the default. Raises as :func:`settings` does."""
     return _checked(ImageSettings, {"target": target}, overrides)

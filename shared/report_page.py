@@ -26,7 +26,8 @@ def page(
     report: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None, plots: Mapping[str, str] | None = None
 ) -> str:
     """The page of a `report` of this or an older version. `pictures` are PNG files by their names in the job's folder
-    (``texture``, ``patch``, ``pattern``, ``views``, ``check``, ``before/00``, ``after/00`` …), `plots` SVG files."""
+    (``texture``, ``patch``, ``importance``, ``pattern``, ``views``, ``check``, ``before/00``, ``after/00`` …), `plots`
+    SVG files."""
     pictures, plots = pictures or {}, plots or {}
     target, name = target_of(report), str(report.get("object"))
     survey = _survey(report)
@@ -206,6 +207,7 @@ def _textures(pictures: Mapping[str, bytes]) -> str:
     captions = {
         "texture": "The texture, as it is in the file",
         "patch": "What could change, cut out",
+        "importance": "Where in it the classifiers look: bright",
         "pattern": "The pattern that classifiers look for",
     }
     shown = "".join(figure(pictures.get(name), caption) for name, caption in captions.items())

@@ -4,8 +4,8 @@ Not for training, not for choosing a target (`shared.targets`) and not for objec
 """
 
 from compute_server.classifiers.classifier import Classifier
-from compute_server.classifiers.registry import available, load, loaded
+from compute_server.classifiers.registry import available, find, load, loaded
 from compute_server.classifiers.spec import ClassifierSpec
 from compute_server.classifiers.torchvision_models import labels
 
-__all__ = ["Classifier", "ClassifierSpec", "available", "labels", "load", "loaded"]
+__all__ = ["Classifier", "ClassifierSpec", "available", "find", "labels", "load", "loaded"]

@@ -58,13 +58,19 @@ def load(name: str, device: torch.device | str = "cpu") -> Classifier:
     Raises UnknownModel (offers the nearest names), MissingWeights (names the file and its folder) and InvalidInput
     (a timm model that is no ImageNet-1k classifier, or a weight file that cannot be used).
     """
+    spec, family = find(name), _family(name)
+    if not spec.available:
+        raise _missing(spec, family)
+    return Classifier(spec, family.network(spec), torch.device(device))
+
+
+def find(name: str) -> ClassifierSpec:
+    """The spec of `name`, whether its weights are here or not. Raises UnknownModel and InvalidInput as :func:`load`."""
     family = _family(name)
     spec = family.find(name)
     if spec is None:
         raise _unknown(name, family)
-    if not spec.available:
-        raise _missing(spec, family)
-    return Classifier(spec, family.network(spec), torch.device(device))
+    return spec
 
 
 def _family(name: str) -> Family:

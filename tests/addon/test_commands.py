@@ -54,6 +54,12 @@ def optimize(source: Path | str, address: str, out: Path, *options: str) -> int:
     return commands.main_with_scene([str(source), "optimize", *given])
 
 
+FILES = {
+    *("texture.png", "patch.png", "importance.png", "result.blend", "views.png", "check.png", "report.json"),
+    *("report.html", "plots/steps.svg", "plots/views.svg", "plots/around.svg"),
+}
+
+
 def report_of(out: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return report
@@ -87,7 +93,7 @@ def finished(cube_file: Path, server_address: str, tmp_path_factory: pytest.Temp
 def test_everything_promised_is_there(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     pictures = {f"{folder}/{number:02}.png" for folder in ("before", "after") for number in range(8)}
-    assert names == {"texture.png", "patch.png", "result.blend", "views.png", "check.png", "report.json"} | pictures
+    assert names == FILES | pictures
 
 
 def test_trained_and_held_out_classifiers_are_reported_in_both_renderers(finished: Path) -> None:

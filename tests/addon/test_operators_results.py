@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,6 +311,39 @@ def test_the_report_of_vertex_colours_shows_no_image_of_them(tmp_path: Path) -> 
     path = tmp_path / "report.html"
     bpy.ops.assistive.open_report(filepath=str(path))
     assert path.read_text(encoding="utf-8").count("data:image/png") == 1
+
+
+def test_the_chosen_result_is_compared_with_those_that_are_ticked_or_all_for_its_target(tmp_path: Path) -> None:
+    obj = box()
+    add(obj)
+    assert "Tick another result" in reason("compare_reports")
+    for job_id in ("job-2", "job-3", "job-4"):
+        add(obj, job_id=job_id)
+    listed = bpy.context.scene.assistive.results
+    listed[3].target = "school bus"
+    bpy.context.scene.assistive.result_index = 0
+    assert compared(tmp_path) == 3
+    listed[2].ticked = listed[3].ticked = True
+    assert compared(tmp_path) == 3
+    listed[2].ticked = False
+    assert compared(tmp_path) == 2
+
+
+def compared(folder: Path) -> int:
+    """How many runs are on the page that compares the chosen result."""
+    path = folder / "compare.html"
+    assert bpy.ops.assistive.compare_reports(filepath=str(path)) == {"FINISHED"}
+    found = re.search(r"Comparison of (\d+) runs", path.read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1])
+
+
+def test_the_plots_of_a_result_are_kept_in_the_file_and_shown_without_a_server(tmp_path: Path) -> None:
+    item = add(box())
+    item.plots = json.dumps({"steps": '<svg xmlns="http://www.w3.org/2000/svg"><text>loss</text></svg>'})
+    path = tmp_path / "report.html"
+    bpy.ops.assistive.open_report(filepath=str(path))
+    assert "<text>loss</text>" in path.read_text(encoding="utf-8")
 
 
 def test_suggested_file_names_suit_every_file_system() -> None:

@@ -164,9 +164,21 @@ def test_the_report_has_the_promised_fields(tmp_path: Path) -> None:
 def test_the_report_says_how_far_cycles_and_server_differ() -> None:
     cycles = report_of(result(), cycles_check())["models"]["other"]["blender"]
     assert cycles["views"] == 2
-    assert cycles["before"] == {"mean": pytest.approx(0.1), "top1": 0.0, "min": 0.1, "p5": pytest.approx(0.1)}
-    assert cycles["after"] == {"mean": pytest.approx(0.6), "top1": 0.5, "min": 0.5, "p5": pytest.approx(0.51)}
+    before, after = cycles["before"], cycles["after"]
+    assert [before[name] for name in ("mean", "top1", "min", "p5")] == pytest.approx([0.1, 0.0, 0.1, 0.1])
+    assert [after[name] for name in ("mean", "top1", "min", "p5")] == pytest.approx([0.6, 0.5, 0.5, 0.51])
+    assert after["mean_95"] == pytest.approx((0.5, 0.7))
+    assert [view["after"]["confidence"] for view in cycles["said"]] == [0.7, 0.5]
     assert cycles["mean_gap"] == pytest.approx(0.1)
+
+
+def test_the_page_is_among_the_files_with_pictures_and_plots(tmp_path: Path) -> None:
+    plot = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+    output.write(tmp_path, files_of(result(plots={"steps": plot}), cycles_check()))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 2 * 2 + 1
+    assert (tmp_path / "plots" / "steps.svg").read_text(encoding="utf-8") == plot
+    assert plot in page
 
 
 def test_without_a_check_cycles_is_null() -> None:

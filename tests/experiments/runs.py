@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from helpers.jobs import Silent
 
+from compute_server.evidence.masks import belted
 from compute_server.jobs import run_job
-from compute_server.render.geometry import from_mesh
-from compute_server.texel_surface import vertex_surface
 from shared import messages as m
-from shared.scene import Scene
 from shared.wire import load_message
 
 
@@ -40,7 +37,8 @@ class Runs:
         assert isinstance(message, m.Submit)
         settings = msgspec.convert({**msgspec.to_builtins(message.job.settings), **changes}, m.Settings)
         began = time.perf_counter()
-        job = m.Job(id=message.job.id, scene=_belted(message.job.scene, belt), settings=settings)
+        scene = message.job.scene if belt == 1.0 else belted(message.job.scene, belt)
+        job = m.Job(id=message.job.id, scene=scene, settings=settings)
         result = run_job(job, torch.device("cpu"), Silent())
         found = {
             "models": msgspec.to_builtins(result.models),
@@ -53,16 +51,3 @@ class Runs:
         self.memory.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps(found, indent=1))
         return found
-
-
-def _belted(scene: Scene, share: float) -> Scene:
-    """`scene` with a mask that leaves free what lies around the middle of its height: this `share` of the surface."""
-    if share == 1.0:
-        return scene
-    surface = vertex_surface(from_mesh(scene.mesh))
-    upward = surface.position[:, 2].argsort()
-    below = (surface.area[upward].cumsum(0) / surface.area.sum()).numpy()
-    inside = surface.texel[upward].numpy()[abs(below - 0.5) <= share / 2]
-    mask = np.zeros(len(scene.mesh.positions), np.float32)
-    mask[inside] = 1.0
-    return msgspec.structs.replace(scene, mesh=msgspec.structs.replace(scene.mesh, mask=mask))

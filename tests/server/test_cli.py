@@ -70,7 +70,7 @@ def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["scene_hash"] == fingerprint(small_job().scene)
     assert report["command"] == f"assistive-server run {tmp_path / 'a.job'} --out {tmp_path / 'out'}"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png") == 2 * 2 + 1
+    assert page.count("data:image/png") == 2 * 2 + 2
     assert report["models"]["efficientnet_lite0"]["said"][0]["after"]["top"][0]["label"] in html.unescape(page)
     assert "unseen views" in capsys.readouterr().out
 
