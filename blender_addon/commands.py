@@ -22,7 +22,7 @@ from typing import Any
 import bpy
 
 from . import backgrounds, collect, companion, files, follow, local_server, output, request
-from ._shared import client, errors, messages, presets, reporting, targets
+from ._shared import client, errors, keys, messages, presets, reporting, targets
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
@@ -121,7 +121,7 @@ def _follow_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uv-map", default="", metavar="NAME", help="the UV map that its texture lives in")
     parser.add_argument("--server", required=True, metavar="ADDRESS", help="the server that has the job")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the check's findings go")
-    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel")
+    parser.add_argument("--check-samples", type=positive, default=64, metavar="N", help="samples per pixel")
     _engine_argument(parser)
     parser.add_argument("--no-check", action="store_true", help="only render what the job asks for")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
@@ -147,11 +147,11 @@ def _object_arguments(parser: argparse.ArgumentParser) -> None:
         default="open",
         help="open (default): nothing hides light; traced: shadows by rays; baked: shadows and bounces, by Cycles",
     )
-    parser.add_argument("--light-map-size", type=_positive, default=256, metavar="TEXELS", help="for --light baked")
-    parser.add_argument("--light-map-samples", type=_positive, default=64, metavar="N", help="for --light baked")
+    parser.add_argument("--light-map-size", type=positive, default=256, metavar="TEXELS", help="for --light baked")
+    parser.add_argument("--light-map-samples", type=positive, default=64, metavar="N", help="for --light baked")
     parser.add_argument("--uv", choices=("own", "new"), default="own", help="the object's UV map, or a new one")
     parser.add_argument("--texture", choices=("uv", "vertex"), default="uv", help="an image, or vertex colours")
-    parser.add_argument("--texture-size", type=_positive, metavar="TEXELS", help="edge (default: the object's own)")
+    parser.add_argument("--texture-size", type=positive, metavar="TEXELS", help="edge (default: the object's own)")
     parser.add_argument("--init", default="own", metavar="COLOR", help='start from "own" (default) or "#RRGGBB"')
 
 
@@ -213,11 +213,14 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", default="auto", help="auto (default: one for this run), or tcp://HOST:PORT")
+    parser.add_argument(
+        "--server-key", metavar="KEY", help="of a server elsewhere, as `assistive-server keys show` prints it; once"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Blender")
     parser.add_argument(
-        "--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel (default 64)"
+        "--check-samples", type=positive, default=64, metavar="N", help="samples per pixel (default 64)"
     )
     _engine_argument(parser)
     parser.add_argument(
@@ -427,6 +430,8 @@ def _find_object(name: str | None) -> bpy.types.Object:
 def _connected(options: argparse.Namespace, display: Display) -> Iterator[tuple[client.Client, Callable[[], None]]]:
     """A client of the server that is to be used, and a check that the server is still there."""
     if options.server != "auto":
+        if options.server_key:
+            keys.trust_first(client.parse_address(options.server), keys.parse_key(options.server_key))
         with client.Client(options.server) as server:
             server.hello(timeout_s=HELLO_S)
             yield server, lambda: None

@@ -143,7 +143,12 @@ class Connection:
 
     def _connect(self, command: session.Connect) -> None:
         self._let_go()
-        self._open(command.address, LOOK_S if command.start else HELLO_S, start=command.start)
+        try:
+            self._open(command.address, LOOK_S if command.start else HELLO_S, start=command.start)
+        except errors.ServerUnreachable:  # no server of this user's is there
+            if not command.start:
+                raise
+            self._start_server()
 
     def _open(self, address: str, patience_s: float, *, start: bool) -> None:
         self._client = client.Client(address)
@@ -278,12 +283,13 @@ class Connection:
             return
         assert self._client is not None
         if not opening.start:
-            raise errors.ServerUnreachable(
-                f"No answer from {self._client.address}.", hint="Start a server there, or check the address."
-            )
+            raise self._client.no_answer()
         self._client.close()
         self._client = self._opening = None
         self._asked.clear()
+        self._start_server()
+
+    def _start_server(self) -> None:
         self._tell(session.Starting())
         self._server = self.make_server()
         self._server.start()

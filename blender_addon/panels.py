@@ -512,6 +512,9 @@ class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noq
             row = layout.row(align=True)
             row.operator("assistive.connect", icon="LINKED")
             row.operator("assistive.start_server", text="Start Local", icon="PLAY")
+            row = layout.row(align=True)
+            row.operator("assistive.trust_server", text="Trust…", icon="LOCKED")
+            row.operator("assistive.copy_key", icon="COPYDOWN")
             _column(layout).prop(chosen, "command")
 
 

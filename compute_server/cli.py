@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared import errors
+from shared import errors, keys
 from shared.client import DEFAULT_ADDRESS
 from shared.version import VERSION
 
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("address", nargs="?", default=DEFAULT_ADDRESS, help="(default %(default)s)")
 
     _jobs_parser(commands)
+    _keys_commands(commands)
 
     models = command(commands, "models", _models, "list the classifiers, or the targets")
     models.add_argument(
@@ -128,6 +129,18 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--seed", type=int)
     image.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
+
+
+def _keys_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "who may connect: this server's key, and the clients that are let in"
+    parts = commands.add_parser("keys", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    command(parts, "show", _keys_show, "print this server's public key and its fingerprint")
+    command(parts, "list", _keys_list, "list the clients that are let in")
+    add = command(parts, "add", _keys_add, "let a client in; a running server does so at once")
+    add.add_argument("name", metavar="NAME", help="what you call it")
+    add.add_argument("key", metavar="KEY", help="its public key, as the panel's Server section shows it")
+    remove = command(parts, "remove", _keys_remove, "let a client in no longer; its connections end at once")
+    remove.add_argument("name", metavar="NAME")
 
 
 def _jobs_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -232,6 +245,36 @@ def _wait_for_eof(stop: threading.Event) -> None:
     while os.read(sys.stdin.fileno(), 4096):  # not sys.stdin.read, whose lock would be held at exit
         pass
     stop.set()
+
+
+def _keys_show(_given: argparse.Namespace) -> int:
+    key = keys.own_pair(keys.SERVER_KEY).public
+    print(f"key          {key}\nfingerprint  {keys.fingerprint(key)}")
+    return 0
+
+
+def _keys_list(_given: argparse.Namespace) -> int:
+    from .security import LOCAL, clients
+
+    for name, key in {LOCAL: keys.own_pair().public, **clients()}.items():
+        print(f"{keys.fingerprint(key)}  {name}")
+    return 0
+
+
+def _keys_add(given: argparse.Namespace) -> int:
+    from .security import add_client
+
+    key = add_client(given.name, given.key)
+    print(f"{given.name} is let in; the fingerprint of its key is {keys.fingerprint(key)}.")
+    return 0
+
+
+def _keys_remove(given: argparse.Namespace) -> int:
+    from .security import remove_client
+
+    remove_client(given.name)
+    print(f"{given.name} is let in no longer.")
+    return 0
 
 
 def _models(given: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from shared import messages as m
 from shared.version import VERSION
 from shared.wire import Frame, pack, peek, unpack
 
-from . import orders
+from . import orders, security
 from .figures import Figures
 from .intake import Intake, Taken
 from .ledger import Entry, Ledger, Room, lock_home
@@ -97,19 +97,23 @@ class Front:
         self._folder = tempfile.TemporaryDirectory(prefix="assistive-server-", ignore_cleanup_errors=True)
         self._lasting = home is not None
         home = home or Path(self._folder.name) / "home"
+        security.check_bind(bind)
         self._context = zmq.Context()
         with contextlib.ExitStack() as undo:
             undo.callback(self._folder.cleanup)
             undo.callback(self._context.destroy, linger=0)
+            self._door = security.Door(self._context)
             self._clients = self._bound(bind)
             self._lock = undo.enter_context(lock_home(home))
             self._ledger = Ledger(home)
             undo.pop_all()
         self.address = self._clients.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        self._announced = contextlib.ExitStack()
+        self._announced.enter_context(security.announced(self.address, self._door.pair.public))
         self._outbox = Outbox(self._clients, self._ending, self._gone)
         self._intake = Intake(self._context, home, self._policy.room)
         arguments = ["--device", device, "--rasterizer", rasterizer, "--checkpoint-s", str(self._policy.checkpoint_s)]
-        self._worker = WorkerProcess(self._context, Path(self._folder.name), arguments)
+        self._worker = WorkerProcess(self._context, Path(self._folder.name), arguments, self._door)
         self._device = ""
         self._live: dict[str, Live] = {}
         self._line = Line()
@@ -138,6 +142,7 @@ class Front:
             (zmq.TCP_MAXRT, 60_000),
         ):
             socket.setsockopt(option, value)
+        self._door.secure(socket)
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
@@ -172,6 +177,7 @@ class Front:
 
     def close(self) -> None:
         """Have the worker finish its step and write a checkpoint; end it, and let go of the address."""
+        self._announced.close()
         if self._lasting and self._running is not None:
             self._worker.order(orders.Pause())
             self._worker.wait(PAUSE_S)
@@ -184,10 +190,15 @@ class Front:
 
     def _turn(self) -> None:
         poller = zmq.Poller()
-        for socket in (self._clients, self._worker.socket, self._intake.socket):
+        for socket in (self._door.socket, self._clients, self._worker.socket, self._intake.socket):
             poller.register(socket, zmq.POLLIN)
         self._worker.flush()
         ready = dict(poller.poll(BUSY_TICK_MS if len(self._outbox) else TICK_MS))
+        if self._door.socket in ready:
+            self._door.answer()
+        for client in self._door.refresh():
+            self._gone(client)
+            self._outbox.drop(client)
         if self._clients in ready:
             self._from_client()
         if self._intake.socket in ready:
@@ -202,8 +213,11 @@ class Front:
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def _from_client(self) -> None:
-        identity, *frames = [frame.buffer for frame in self._clients.recv_multipart(copy=False)]
-        client = bytes(identity)
+        identity, *received = self._clients.recv_multipart(copy=False)
+        client = identity.bytes
+        if not self._door.admits(client, received[-1]):
+            return
+        frames = [frame.buffer for frame in received]
         number = 0
         try:
             preamble = peek(frames[0] if frames else b"")
@@ -254,6 +268,7 @@ class Front:
     def _gone(self, client: bytes) -> None:
         for live in self._live.values():
             live.watchers.discard(client)
+        self._asked = {mine: asked for mine, asked in self._asked.items() if asked[0] != client}
 
     def _answer(self, client: bytes, number: int, message: m.Message) -> m.Reply | None:
         """The reply to a request; None where the worker will give it."""

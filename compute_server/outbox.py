@@ -61,6 +61,10 @@ class Outbox:
         box.ended[job_id] = None
         self._send(client)
 
+    def drop(self, client: bytes) -> None:
+        """The client is to hear nothing more."""
+        self._boxes.pop(client, None)
+
     def flush(self) -> None:
         """Send what can be sent now."""
         for client in list(self._boxes):

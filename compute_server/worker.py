@@ -37,6 +37,7 @@ from .ledger import check_space
 from .optimize import StepReport
 from .problem import Problem
 from .render.color import from_bytes, to_bytes
+from .security import secure_worker
 from .sheet import comparison_sheet, contact_sheet
 from .waiting import job_steps
 
@@ -360,6 +361,7 @@ def main() -> None:
     context = zmq.Context()
     socket = context.socket(zmq.PAIR)
     socket.setsockopt(zmq.LINGER, 1000)
+    secure_worker(socket, given.address)
     socket.connect(given.address)
     try:
         Worker(socket, choose_device(given.device), given.rasterizer, given.checkpoint_s).serve()

@@ -15,6 +15,7 @@ import zmq
 from shared import messages as m
 from shared.wire import Frame, pack
 
+from . import security
 from .orders import Order, pack_order
 
 
@@ -31,8 +32,11 @@ def worker_environment() -> dict[str, str]:
 class WorkerProcess:
     """The child process that computes, and the socket to it."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, arguments: Sequence[str], door: security.Door
+    ) -> None:
         self._context = context
+        self._door = door
         self._folder = folder
         self._arguments = arguments
         self._outbox: deque[list[Frame]] = deque()
@@ -50,11 +54,14 @@ class WorkerProcess:
         # A file socket in a folder that only this user may enter, where the system has them and the path is short.
         path = f"{self._folder}/{self._starts}"
         file_socket = zmq.has("ipc") and len(path) < zmq.IPC_PATH_MAX_LEN
+        if not file_socket:
+            self._door.secure(self.socket, security.WORKER)
         self.socket.bind(f"ipc://{path}" if file_socket else "tcp://127.0.0.1:*")
         address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         command = [sys.executable, "-m", "compute_server.worker", address, *self._arguments]
         # The worker ends when its standard input does, which is when this process is gone, however it went.
-        self._process = subprocess.Popen(command, env=worker_environment(), stdin=subprocess.PIPE)
+        environment = {**worker_environment(), **security.worker_keys(self._door)}
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 
     def send(self, message: m.Message, request: int = 0) -> None:
         """One message to the worker. Never waits: what a worker that is still starting cannot take yet is kept."""

@@ -19,6 +19,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from . import messages as m
 from .errors import InvalidInput, ServerUnreachable, from_data
+from .keys import Credentials, credentials, fingerprint, is_local
 from .version import VERSION
 from .wire import Envelope, pack, unpack
 
@@ -56,11 +57,18 @@ def parse_address(text: str) -> str:
 
 
 class Client:
-    """A connection to one server; usable as a context manager."""
+    """A connection to one server; usable as a context manager. All that it says and hears is encrypted.
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 10.0) -> None:
+    ``own`` are the keys to use; None: those of this user, and what is known of the server at `address`
+    (:func:`shared.keys.credentials`, with its errors).
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 10.0, own: Credentials | None = None
+    ) -> None:
         self.address = parse_address(address)
         self.timeout_s = timeout_s
+        self._credentials = own or credentials(self.address)
         self._numbers = itertools.count(1)
         self._events: deque[m.Event] = deque()
         self._context = zmq.Context()
@@ -103,6 +111,7 @@ class Client:
         ):
             socket.setsockopt(option, value)
         try:
+            self._credentials.secure(socket)
             socket.connect(self.address)
         except zmq.ZMQError as error:
             raise InvalidInput(f"The address {self.address!r} cannot be used: {error}.") from error
@@ -156,9 +165,19 @@ class Client:
                 self._events.append(envelope.message)
             elif envelope.request == number:
                 return self._expect(envelope.message, reply)
-        raise ServerUnreachable(
-            f"No answer from {self.address}.", hint="Start it with `assistive-server serve`, or check the address."
-        )
+        raise self.no_answer()
+
+    def no_answer(self) -> ServerUnreachable:
+        """What is to be said when the server is silent. One that does not know our key is as silent as none at all."""
+        if is_local(self.address):
+            hint = "Start it with `assistive-server serve`, or check the address."
+        else:
+            hint = (
+                f"Check the address; the server's key has to be {fingerprint(self._credentials.server)} "
+                "(`assistive-server keys show`), and it has to know yours: "
+                f"`assistive-server keys add NAME {self._credentials.own.public}`."
+            )
+        return ServerUnreachable(f"No answer from {self.address}.", hint=hint)
 
     def _expect(self, message: m.Message, reply: type[ReplyType]) -> ReplyType:
         if isinstance(message, m.Refused):

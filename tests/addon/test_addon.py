@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from blender_addon import apply, notes, results, runtime, session
-from blender_addon._shared import client, errors, messages
+from blender_addon._shared import client, errors, keys, messages
 
 PATIENCE_S = 120.0
 TICKET = session.Ticket(
@@ -463,7 +463,7 @@ def test_what_is_wrong_with_an_address_is_said(addon: Any, text: str, told: str)
     ],
 )
 def test_an_address_on_this_machine_is_known_as_such(address: str, local: bool) -> None:
-    assert runtime.is_local(address) == local
+    assert keys.is_local(address) == local
 
 
 def test_other_machines_are_asked_only_with_blenders_permission() -> None:

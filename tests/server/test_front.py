@@ -20,7 +20,7 @@ from helpers.server import alive, child_of, running_server
 
 from compute_server.bench_scene import bench_scene
 from compute_server.front import Front
-from shared import errors
+from shared import errors, keys
 from shared import messages as m
 from shared.client import Client
 from shared.scene import LightState, SunLight
@@ -262,6 +262,7 @@ def test_an_unknown_job_is_said_to_be_unknown(client: Client) -> None:
 def test_garbage_and_other_versions_are_refused_and_the_server_lives_on(client: Client, address: str) -> None:
     context = zmq.Context()
     raw = context.socket(zmq.DEALER)
+    keys.credentials(address).secure(raw)
     raw.connect(address)
     other = msgspec.msgpack.encode({"protocol": 999, "version": "9.9", "request": 5, "message": {}})
     answers = []

@@ -13,6 +13,7 @@ import zmq
 from helpers.proxy import Proxy
 from helpers.scenes import job
 
+from shared import keys
 from shared import messages as m
 from shared.client import DEFAULT_PORT, Client, outcome, parse_address
 from shared.errors import ErrorData, InvalidInput, JobFailed, ProtocolMismatch, ServerUnreachable, UnknownJob
@@ -34,11 +35,15 @@ class Server:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        pair = keys.own_pair(keys.SERVER_KEY)
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(pair.secret))
         if port is None:
             self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         else:
             self.port = port
             _bind_again(self._socket, port)
+        self._announced = keys.announced(self.address, pair.public)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -48,6 +53,7 @@ class Server:
         return f"tcp://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Server:
+        self._announced.__enter__()
         self._thread.start()
         return self
 
@@ -58,6 +64,7 @@ class Server:
         self._thread.join()
         self._socket.close()
         self._context.term()
+        self._announced.__exit__(None, None, None)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -115,7 +122,9 @@ def nobody() -> str:
     """An address where nobody listens."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-    return f"tcp://127.0.0.1:{port}"
+    address = f"tcp://127.0.0.1:{port}"
+    keys.trust(address, keys.new_pair().public)
+    return address
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
@@ -331,6 +340,7 @@ def test_events_of_a_server_that_stays_silent_raise_unreachable(nobody: str, mon
 
 def test_a_client_finds_a_server_that_comes_back_on_the_same_port() -> None:
     first = Server(_polite)
+    keys.trust(first.address, keys.own_pair(keys.SERVER_KEY).public)
     with Client(first.address) as client:
         with first:
             client.hello()
