@@ -121,7 +121,7 @@ def _follow_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uv-map", default="", metavar="NAME", help="the UV map that its texture lives in")
     parser.add_argument("--server", required=True, metavar="ADDRESS", help="the server that has the job")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the check's findings go")
-    parser.add_argument("--check-samples", type=positive, default=64, metavar="N", help="samples per pixel")
+    parser.add_argument("--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel")
     _engine_argument(parser)
     parser.add_argument("--no-check", action="store_true", help="only render what the job asks for")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
@@ -147,11 +147,11 @@ def _object_arguments(parser: argparse.ArgumentParser) -> None:
         default="open",
         help="open (default): nothing hides light; traced: shadows by rays; baked: shadows and bounces, by Cycles",
     )
-    parser.add_argument("--light-map-size", type=positive, default=256, metavar="TEXELS", help="for --light baked")
-    parser.add_argument("--light-map-samples", type=positive, default=64, metavar="N", help="for --light baked")
+    parser.add_argument("--light-map-size", type=_positive, default=256, metavar="TEXELS", help="for --light baked")
+    parser.add_argument("--light-map-samples", type=_positive, default=64, metavar="N", help="for --light baked")
     parser.add_argument("--uv", choices=("own", "new"), default="own", help="the object's UV map, or a new one")
     parser.add_argument("--texture", choices=("uv", "vertex"), default="uv", help="an image, or vertex colours")
-    parser.add_argument("--texture-size", type=positive, metavar="TEXELS", help="edge (default: the object's own)")
+    parser.add_argument("--texture-size", type=_positive, metavar="TEXELS", help="edge (default: the object's own)")
     parser.add_argument("--init", default="own", metavar="COLOR", help='start from "own" (default) or "#RRGGBB"')
 
 
@@ -220,7 +220,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Blender")
     parser.add_argument(
-        "--check-samples", type=positive, default=64, metavar="N", help="samples per pixel (default 64)"
+        "--check-samples", type=_positive, default=64, metavar="N", help="samples per pixel (default 64)"
     )
     _engine_argument(parser)
     parser.add_argument(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from shared import errors, keys
 from shared.client import DEFAULT_ADDRESS
+from shared.limits import MIB, Limits
 from shared.version import VERSION
 
 from .arguments import command, device_arguments, names, positive
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--log-json", action="store_true", help="write the log as JSON, one object a line")
     serve.add_argument("--log-file", type=Path, help="write the log there, at most 50 MiB of it")
     serve.add_argument("--metrics-port", type=int, help="answer Prometheus on this port of 127.0.0.1")
+    limits = Limits()
+    mib = limits.message_bytes // MIB
+    serve.add_argument("--max-message-mib", type=positive, default=mib, help="of one message (default %(default)s)")
+    serve.add_argument("--max-triangles", type=positive, default=limits.triangles, help="(default %(default)s)")
+    serve.add_argument(
+        "--max-texture", type=positive, default=limits.texture_side, help="texels along a side (default %(default)s)"
+    )
     device_arguments(serve)
 
     health = command(commands, "health", _health, "say whether a server answers, and how it stands")
@@ -219,6 +227,9 @@ def _serve(given: argparse.Namespace) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     policy = Policy(
+        limits=Limits(
+            message_bytes=given.max_message_mib * MIB, triangles=given.max_triangles, texture_side=given.max_texture
+        ),
         room=Room(given.max_jobs, given.max_jobs_per_client),
         hang_s=given.hang_s,
         checkpoint_s=given.checkpoint_s,

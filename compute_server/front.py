@@ -21,6 +21,7 @@ import zmq
 
 from shared import errors
 from shared import messages as m
+from shared.limits import Limits, check_frames, check_limits
 from shared.version import VERSION
 from shared.wire import Frame, pack, peek, unpack
 
@@ -52,6 +53,7 @@ class Policy:
     than ``keep_s`` ago are forgotten, and the oldest of those that hold more than ``keep_bytes``."""
 
     room: Room = field(default_factory=Room)
+    limits: Limits = field(default_factory=Limits)
     hang_s: float = 600.0
     checkpoint_s: float = 30.0
     keep_s: float = 30 * 86400.0
@@ -111,7 +113,7 @@ class Front:
         self._announced = contextlib.ExitStack()
         self._announced.enter_context(security.announced(self.address, self._door.pair.public))
         self._outbox = Outbox(self._clients, self._ending, self._gone)
-        self._intake = Intake(self._context, home, self._policy.room)
+        self._intake = Intake(self._context, home, self._policy.room, self._policy.limits)
         arguments = ["--device", device, "--rasterizer", rasterizer, "--checkpoint-s", str(self._policy.checkpoint_s)]
         self._worker = WorkerProcess(self._context, Path(self._folder.name), arguments, self._door)
         self._device = ""
@@ -134,6 +136,7 @@ class Front:
             (zmq.LINGER, 1000),
             (zmq.SNDHWM, HIGH_WATER),
             (zmq.RCVHWM, 0),
+            (zmq.MAXMSGSIZE, self._policy.limits.message_bytes),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.TCP_KEEPALIVE, 1),
             (zmq.TCP_KEEPALIVE_IDLE, 30),
@@ -194,11 +197,11 @@ class Front:
             poller.register(socket, zmq.POLLIN)
         self._worker.flush()
         ready = dict(poller.poll(BUSY_TICK_MS if len(self._outbox) else TICK_MS))
-        if self._door.socket in ready:
-            self._door.answer()
         for client in self._door.refresh():
             self._gone(client)
             self._outbox.drop(client)
+        if self._door.socket in ready:
+            self._door.answer()
         if self._clients in ready:
             self._from_client()
         if self._intake.socket in ready:
@@ -220,12 +223,15 @@ class Front:
         frames = [frame.buffer for frame in received]
         number = 0
         try:
+            check_frames(frames, self._policy.limits)
             preamble = peek(frames[0] if frames else b"")
             number = preamble.request
             if self._intake.concerns(client, frames, preamble.kind):
                 self._intake.put(client, client.hex(), number, list(frames))
                 return
-            self._reply(client, number, unpack(frames).message)
+            message = unpack(frames, reader="the server", sender="the add-on").message
+            check_limits(message, self._policy.limits)
+            self._reply(client, number, message)
         except errors.AssistiveError as error:
             self._send(client, m.Refused(error.to_data()), number)
 
@@ -268,13 +274,18 @@ class Front:
     def _gone(self, client: bytes) -> None:
         for live in self._live.values():
             live.watchers.discard(client)
-        self._asked = {mine: asked for mine, asked in self._asked.items() if asked[0] != client}
 
     def _answer(self, client: bytes, number: int, message: m.Message) -> m.Reply | None:
         """The reply to a request; None where the worker will give it."""
         if isinstance(message, m.Hello):
             running = int(self._running is not None)
-            return m.Welcome(version=VERSION, device=self._device, jobs_running=running, jobs_queued=len(self._line))
+            return m.Welcome(
+                version=VERSION,
+                device=self._device,
+                jobs_running=running,
+                jobs_queued=len(self._line),
+                message_bytes=self._policy.limits.message_bytes,
+            )
         if isinstance(message, m.Watch):
             return self._watch(client, message.job_id)
         if isinstance(message, m.Cancel):

@@ -17,6 +17,7 @@ import zmq
 
 from shared import errors
 from shared import messages as m
+from shared.limits import Limits, check_limits
 from shared.scene import check_scene
 from shared.wire import Frame, unpack
 
@@ -48,9 +49,10 @@ class _Arrival:
 class Intake:
     """The thread. ``socket`` can be polled: it becomes readable when :meth:`take` has something."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], home: Path, room: Room) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], home: Path, room: Room, limits: Limits) -> None:
         self._home = home
         self._room = room
+        self._limits = limits
         self._arrivals: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._taken: queue.SimpleQueue[Taken] = queue.SimpleQueue()
         self._under_way: Counter[bytes] = Counter()
@@ -97,7 +99,8 @@ class Intake:
 
     def _read(self, ledger: Ledger, arrival: _Arrival) -> Taken:
         try:
-            message = unpack(arrival.frames).message
+            message = unpack(arrival.frames, reader="the server", sender="the add-on").message
+            check_limits(message, self._limits)
             if isinstance(message, m.Submit):
                 self._book(ledger, arrival, message)
                 message = m.Watch(message.job.id)  # all that is left to do

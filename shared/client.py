@@ -20,6 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 from . import messages as m
 from .errors import InvalidInput, ServerUnreachable, from_data
 from .keys import Credentials, credentials, fingerprint, is_local
+from .limits import check_size
 from .version import VERSION
 from .wire import Envelope, pack, unpack
 
@@ -69,6 +70,7 @@ class Client:
         self.address = parse_address(address)
         self.timeout_s = timeout_s
         self._credentials = own or credentials(self.address)
+        self._message_bytes: int | None = None
         self._numbers = itertools.count(1)
         self._events: deque[m.Event] = deque()
         self._context = zmq.Context()
@@ -118,9 +120,15 @@ class Client:
         return socket
 
     def send(self, message: m.Request) -> int:
-        """Send `message` and wait for nothing; its reply will bear the number given here."""
+        """Send `message` and wait for nothing; its reply will bear the number given here.
+
+        Raises :class:`InvalidInput` for more than the server has said that it takes.
+        """
         number = next(self._numbers)
-        self._socket.send_multipart(pack(message, number), copy=False)
+        frames = pack(message, number)
+        if self._message_bytes is not None:
+            check_size(sum(memoryview(frame).nbytes for frame in frames), self._message_bytes)
+        self._socket.send_multipart(frames, copy=False)
         return number
 
     def reconnected(self) -> bool:
@@ -143,7 +151,10 @@ class Client:
         if not self._socket.poll(max(0, round(timeout_s * 1000))):
             return None
         frames = self._socket.recv_multipart(copy=False)
-        return unpack([frame.buffer for frame in frames])
+        envelope = unpack([frame.buffer for frame in frames], reader="the add-on", sender="the server")
+        if isinstance(envelope.message, m.Welcome):
+            self._message_bytes = envelope.message.message_bytes
+        return envelope
 
     def request(self, message: m.Request, reply: type[ReplyType], *, timeout_s: float | None = None) -> ReplyType:
         """Send `message` and wait for its reply, which must be a `reply`.

@@ -59,8 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
-    held_out_models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] = ("efficientnet_lite0",)
+    held_out_models: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
     steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     samples: Literal[1, 4, 9, 16] = 4
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     survey: Annotated[int, msgspec.Meta(ge=0, le=72)] = 16
     stop_at: Fraction | None = None
     preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +99,8 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str = ""
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
-    held_out_models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] = ("efficientnet_lite0",)
+    held_out_models: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
     weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     ensemble: Literal["mean", "worst"] = "mean"
     steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 40
@@ -110,7 +110,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     stepper: Literal["sign", "momentum", "adam"] = "sign"
     objective: Literal["cross_entropy", "margin"] = "cross_entropy"
     augment: tuple[Augmentation, ...] = ()
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is made by the client; sent twice, it is one job.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     scene: Scene
     settings: Settings
 
@@ -413,12 +413,14 @@ Request = (
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A server of this version, computing on this device (as the worker names it; empty while it starts)."""
+    """A server of this version, computing on this device (as the worker names it; empty while it starts), that takes
+    messages of so many bytes (None: it does not say)."""
 
     version: str
     device: str
     jobs_running: int
     jobs_queued: int
+    message_bytes: int | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

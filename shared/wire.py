@@ -1,6 +1,6 @@
 """Messages as ZeroMQ multiparts: one msgpack header, then one frame for each array. No sockets, no pickle.
 
-The header holds protocol version, request id and the message, in which each array is a reference (frame, dtype, shape).
+The header holds protocol versions, request id and the message; arrays are references in it (frame, dtype, shape).
 Frames are the arrays' own memory on sending and read-only views of the received memory on arrival: nothing is copied.
 """
 
@@ -11,7 +11,7 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ from .arrays import validate
 from .errors import InvalidInput, ProtocolMismatch
 from .messages import Message
 from .scene import Scene
-from .version import PROTOCOL, VERSION
+from .version import OLDEST_PROTOCOL, PROTOCOL, VERSION
 
 #: dtypes that may cross the wire (little-endian); anything else is refused before memory is touched.
 DTYPES = frozenset({"|u1", "<u2", "<i4", "<f4", "<f8"})
@@ -31,13 +31,18 @@ class ArrayRef(msgspec.Struct, frozen=True, array_like=True):
 
     frame: int
     dtype: str
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=8)]
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with the number of the request it belongs to (0 for events)."""
+    """A message with the number of the request it belongs to (0 for events).
+
+    Its sender speaks `protocol`, and can be read by all who speak at least `oldest`: each header says so anew, and two
+    sides understand each other where what they say overlaps.
+    """
 
     protocol: int
+    oldest: int = 0
     version: str
     request: int
     message: Message
@@ -49,6 +54,7 @@ class _Preamble(msgspec.Struct):
     protocol: int
     version: str = "?"
     request: int = 0
+    oldest: int = 0
     message: msgspec.Raw = msgspec.Raw()
 
     @property
@@ -115,7 +121,9 @@ def decode(
 
 def pack(message: Message, request: int = 0) -> list[Frame]:
     """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
-    return encode(Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message))
+    return encode(
+        Envelope(protocol=PROTOCOL, oldest=OLDEST_PROTOCOL, version=VERSION, request=request, message=message)
+    )
 
 
 def fingerprint(scene: Scene) -> str:
@@ -127,15 +135,26 @@ def fingerprint(scene: Scene) -> str:
     return digest.hexdigest()
 
 
-def unpack(frames: Sequence[Frame]) -> Envelope:
+def unpack(frames: Sequence[Frame], *, reader: str = "this side", sender: str = "the other side") -> Envelope:
     """The message in a received multipart, its arrays checked against what their fields declare.
 
-    Raises :class:`ProtocolMismatch` for another protocol version, :class:`InvalidInput` for anything malformed.
+    Raises :class:`ProtocolMismatch` for a protocol version that has nothing in common with ours, and for what only a
+    newer `sender` can have meant; it says whether it or the `reader` is to be updated. Raises :class:`InvalidInput` for
+    anything malformed.
     """
     if not frames:
         raise InvalidInput("The message has no frames.")
-    _check_protocol(peek(frames[0]))
-    envelope = decode(frames, Envelope)
+    preamble = peek(frames[0])
+    if preamble.protocol < OLDEST_PROTOCOL:
+        raise _mismatch(preamble, reader, sender, older=sender)
+    if (preamble.oldest or preamble.protocol) > PROTOCOL:
+        raise _mismatch(preamble, reader, sender, older=reader)
+    try:
+        envelope = decode(frames, Envelope)
+    except InvalidInput as error:
+        if preamble.protocol > PROTOCOL:
+            raise _mismatch(preamble, reader, sender, older=reader) from error
+        raise
     validate(envelope.message)
     return envelope
 
@@ -148,13 +167,10 @@ def peek(header: Frame) -> _Preamble:
         raise InvalidInput(f"The message cannot be read: {error}.") from error
 
 
-def _check_protocol(preamble: _Preamble) -> None:
-    if preamble.protocol == PROTOCOL:
-        return
-    older = "the other side" if preamble.protocol < PROTOCOL else "this side"
-    raise ProtocolMismatch(
-        f"This side is version {VERSION} (protocol {PROTOCOL}), "
-        f"the other side {preamble.version} (protocol {preamble.protocol}).",
+def _mismatch(preamble: _Preamble, reader: str, sender: str, *, older: str) -> ProtocolMismatch:
+    said = f"{reader} is version {VERSION} (protocol {PROTOCOL})"
+    return ProtocolMismatch(
+        f"{said[0].upper()}{said[1:]}, {sender} {preamble.version[:40]} (protocol {preamble.protocol}).",
         hint=f"Update {older}.",
     )
 

@@ -11,7 +11,7 @@ from shared.home import VARIABLE
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def keys_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A home for keys, in which all servers and clients of this run of the tests find each other."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(tmp_path_factory.mktemp("home"))
