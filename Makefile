@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table paper-figures clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table paper-figures clean fuzz
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -24,6 +24,10 @@ lint: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/assistive-server bench --views 15 --size 224 --model efficientnet_lite0 --json
+
+# 20,000 malformed messages, slow connections and oversized frames against a real server.
+fuzz: .venv/installed
+	cd tests && ../$(BIN)/python -m fuzz.run --messages 20000
 
 # The add-on as a Blender extension, dist/*.zip.
 addon: .venv/installed

@@ -8,7 +8,6 @@ connection's thread, and the timer runs only while there is something to wait fo
 from __future__ import annotations
 
 import functools
-import ipaddress
 import shlex
 import threading
 import time

@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 
+from shared import keys
+
 CHUNK = 1 << 16
 
 
@@ -27,12 +29,15 @@ class Proxy:
         self.stalled = False
         self.passed = 0
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._announced = keys.announced(self.address, keys.credentials(address).server)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Proxy:
+        self._announced.__enter__()  # whoever knows the server knows it here, too
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._announced.__exit__(None, None, None)
         self._closed = True
         self._listener.close()
         self.cut()

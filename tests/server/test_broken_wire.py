@@ -21,7 +21,7 @@ from helpers.server import LastingServer, child_of
 
 from compute_server.bench_scene import bench_scene
 from compute_server.ledger import Ledger
-from shared import errors
+from shared import errors, keys
 from shared import messages as m
 from shared.client import Client
 from shared.scene import Scene, UvTexture
@@ -174,6 +174,7 @@ def test_who_does_not_listen_neither_slows_the_job_nor_makes_the_server_grow(ser
         for option in (zmq.RCVHWM, zmq.RCVBUF):
             deaf.setsockopt(option, 1)
         deaf.setsockopt(zmq.LINGER, 0)
+        keys.credentials(server.address).secure(deaf)
         deaf.connect(server.address)
         watched = job("told to the deaf", scene=bench_scene(1024), steps=40, preview_every_s=1e-6, views=1)
         deaf.send_multipart(pack(m.Submit(watched), 1))
