@@ -43,6 +43,7 @@ class Server:
         else:
             self.port = port
             _bind_again(self._socket, port)
+        keys.trust(self.address, pair.public)  # for clients that are there before it runs
         self._announced = keys.announced(self.address, pair.public)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -340,7 +341,6 @@ def test_events_of_a_server_that_stays_silent_raise_unreachable(nobody: str, mon
 
 def test_a_client_finds_a_server_that_comes_back_on_the_same_port() -> None:
     first = Server(_polite)
-    keys.trust(first.address, keys.own_pair(keys.SERVER_KEY).public)
     with Client(first.address) as client:
         with first:
             client.hello()
