@@ -22,7 +22,7 @@ from typing import Any
 import bpy
 
 from . import backgrounds, collect, companion, files, follow, local_server, output, request
-from ._shared import client, errors, messages, presets, reporting
+from ._shared import client, errors, messages, presets, reporting, targets
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
@@ -156,7 +156,11 @@ def _object_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _setting_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", required=True, help="label, class index, set (cars), or several joined by |")
+    parser.add_argument(
+        "--target",
+        required=True,
+        help="label, class index, set (cars), or several joined by |; NAME= before them gives them a name",
+    )
     parser.add_argument("--preset", choices=tuple(presets.PRESETS), default="standard", help="how much work is done")
     parser.add_argument("--models", type=_names, metavar="A,B", help="classifiers to train on")
     parser.add_argument("--held-out-models", type=_names, metavar="C,D", help="classifiers to only measure with")
@@ -441,6 +445,9 @@ def _check_names(run: _Run) -> None:
     labels = run.client.request(messages.ListTargets(), messages.Targets, timeout_s=WORKER_START_S).labels
     listed = run.client.request(messages.ListModels(), messages.Models, timeout_s=WORKER_START_S).models
     request.check_names(run.settings, labels, listed)
+    target = targets.resolve(run.settings.target, labels)
+    if len(target.indices) > 1:
+        run.display.say(f"{targets.described(target, labels)}.")
 
 
 def _collect(options: argparse.Namespace, display: Display, obj: bpy.types.Object) -> tuple[collect.Collected, float]:

@@ -16,7 +16,6 @@ from mathutils import Matrix
 
 from . import editor
 from ._shared import scene
-from .pictures import Preview
 
 BIAS = 2e-4
 """How far the overlay lies before the surface it covers, of the clip space depth."""
@@ -90,21 +89,21 @@ class Overlay:
         self._name = obj.name
         self._uid = obj.session_uid
         self._collected = obj.matrix_world.inverted_safe()
-        self._surface = _buffer(position=mesh.positions[mesh.triangles], normal=mesh.normals)
+        self._surface = buffer(position=mesh.positions[mesh.triangles], normal=mesh.normals)
         self._shader = _shader(image=image)
         uv = np.concatenate([mesh.uv, np.zeros_like(mesh.uv[..., :1])], axis=2) if image else None
         self._batch = self._make_batch(uv) if uv is not None else None
         self._texels: gpu.types.GPUTexture | None = None
         self._handler: Any = None
 
-    def show(self, preview: Preview) -> None:
-        """Show `preview` from the next redraw on."""
-        if preview.texels is not None:
-            height, width = preview.texels.shape
-            data = gpu.types.Buffer("FLOAT", height * width, preview.texels)
+    def show(self, *, texels: np.ndarray | None = None, colors: np.ndarray | None = None) -> None:
+        """Show a texture, as in :class:`~.pictures.Preview`, from the next redraw on."""
+        if texels is not None:
+            height, width = texels.shape
+            data = gpu.types.Buffer("FLOAT", height * width, texels)
             self._texels = gpu.types.GPUTexture((width, height), format="R32F", data=data)
-        if preview.colors is not None:
-            self._batch = self._make_batch(preview.colors)
+        if colors is not None:
+            self._batch = self._make_batch(colors)
         if self._handler is None:
             self._handler = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_VIEW")
 
@@ -126,13 +125,13 @@ class Overlay:
     def _make_batch(self, values: np.ndarray) -> gpu.types.GPUBatch:
         """The surface with `values` [T, 3, 3] at its corners: texture coordinates, or colours."""
         batch = gpu.types.GPUBatch(type="TRIS", buf=self._surface)
-        batch.vertbuf_add(_buffer(corner=values))
+        batch.vertbuf_add(buffer(corner=values))
         return batch
 
     def _draw(self) -> None:
         context = bpy.context
         obj, region = self.object(), context.region_data
-        if obj is None or self._batch is None or not _is_shown(context, obj):
+        if obj is None or self._batch is None or not is_shown(context, obj):
             return
         moved = obj.matrix_world @ self._collected
         toward = (moved.to_3x3().inverted_safe() @ region.view_rotation.to_matrix().col[2]).normalized()
@@ -150,7 +149,7 @@ class Overlay:
         gpu.state.depth_mask_set(depth_mask)
 
 
-def _buffer(**attributes: np.ndarray) -> gpu.types.GPUVertBuf:
+def buffer(**attributes: np.ndarray) -> gpu.types.GPUVertBuf:
     """Corner `attributes` [T, 3, 3] as a vertex buffer."""
     form = gpu.types.GPUVertFormat()
     for name in attributes:
@@ -161,7 +160,7 @@ def _buffer(**attributes: np.ndarray) -> gpu.types.GPUVertBuf:
     return buffer
 
 
-def _is_shown(context: Any, obj: Any) -> bool:
+def is_shown(context: Any, obj: Any) -> bool:
     """Whether the viewport that is being drawn has `obj` in its scene and shows it, outside Edit Mode."""
     layer = context.view_layer
     there = layer.objects.get(obj.name) == obj and obj.visible_get(view_layer=layer)

@@ -8,8 +8,8 @@ from typing import Any
 
 import bpy
 
-from . import apply, coverage, icons, preferences, request, results, runtime, session
-from ._shared import reporting
+from . import apply, coverage, icons, matters_view, preferences, request, results, runtime, session
+from ._shared import errors, reporting, targets
 from .operators.common import chosen_object
 
 CHARACTER = 7.0
@@ -58,6 +58,51 @@ class ASSISTIVE_PT_object(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noq
         column.prop(chosen, "initial")
         if chosen.initial == "FLAT":
             column.prop(chosen, "color")
+
+
+class ASSISTIVE_PT_classes(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
+    """Which classes the target stands for"""
+
+    bl_label = ""
+    bl_parent_id = "ASSISTIVE_PT_object"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """With a target, or a set to edit."""
+        chosen = context.scene.assistive
+        return bool(chosen.target.strip() or chosen.own_sets)
+
+    def draw_header(self, context: Any) -> None:
+        """How many there are, so that it is seen while closed."""
+        self.layout.label(text=_classes(context)[0])
+
+    def draw(self, context: Any) -> None:
+        """All of them by name, and the artist's own sets."""
+        chosen, layout = context.scene.assistive, self.layout
+        for line in _classes(context)[1:]:
+            _sentence(layout, context, line)
+        layout.operator("assistive.add_target_set", icon="GREASEPENCIL")
+        for item in chosen.own_sets:
+            box = layout.box().column(align=True)
+            row = box.row(align=True)
+            row.prop(item, "name", text="")
+            row.operator("assistive.remove_target_set", text="", icon="X").name = item.name
+            box.prop(item, "classes", text="")
+
+
+def _classes(context: Any) -> list[str]:
+    """What the target stands for: a line in short, and all of its classes, as far as they are known by now."""
+    labels = runtime.state().server.labels
+    try:
+        written = request.target_of(context.scene.assistive)
+        names = [labels[index] for index in targets.resolve(written, labels).indices] if labels else None
+    except errors.UnknownTarget as error:
+        return ["No such target", str(error)]
+    found = names if names is not None else targets.members(written)
+    name = written.partition("=")[0]
+    count = f"{len(found)} classes" if len(found) > 1 else "1 class"
+    return [f"{name}: {count}" if len(found) > 1 else count, ", ".join(found)]
 
 
 def _active_name(context: Any) -> str:
@@ -214,7 +259,7 @@ class ASSISTIVE_PT_advanced(_Panel, bpy.types.Panel):  # type: ignore[misc]  # n
         for name in ("mined", "octaves", "smoothness"):
             column.prop(chosen, name)
         column.separator()
-        for name in ("samples", "held_out_views", "blender_every", "seed"):
+        for name in ("samples", "held_out_views", "survey", "blender_every", "seed"):
             column.prop(chosen, name)
         row = column.row(align=True, heading="Stop Early")
         row.prop(chosen, "stop_early", text="")
@@ -371,6 +416,8 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         column.operator("assistive.apply_result", icon="MATERIAL")
         self._draw_compare(column, item)
         column.operator("assistive.restore_original", icon="LOOP_BACK")
+        if item.importance is not None:
+            _draw_matters(layout, item)
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("assistive.export_texture", text="Export PNG", icon="EXPORT")
@@ -422,6 +469,13 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
             column.prop(socket, "default_value", text="Original ↔ Assistive", slider=True)
 
 
+def _draw_matters(layout: Any, item: Any) -> None:
+    row, on = layout.row(align=True), matters_view.is_on(item)
+    text = "Hide What Matters" if on else "Show What Matters"
+    row.operator("assistive.show_matters", text=text, icon="SHADING_TEXTURE", depress=on)
+    row.operator("assistive.export_matters", text="", icon="EXPORT")
+
+
 class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noqa: N801
     """Where it is computed"""
 
@@ -465,6 +519,7 @@ CLASSES = (
     ASSISTIVE_UL_classifiers,
     ASSISTIVE_UL_results,
     ASSISTIVE_PT_object,
+    ASSISTIVE_PT_classes,
     ASSISTIVE_PT_mask,
     ASSISTIVE_PT_views,
     ASSISTIVE_PT_jitter,

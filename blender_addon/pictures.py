@@ -38,7 +38,7 @@ def prepare(preview: messages.Preview, triangles: np.ndarray | None) -> Preview:
     texture = preview.texture
     return Preview(
         message=preview,
-        texels=_packed(texture.image) if isinstance(texture, scene.UvTexture) else None,
+        texels=packed(texture.image) if isinstance(texture, scene.UvTexture) else None,
         colors=_corner_colors(texture, triangles),
         worst=panel_picture(preview.worst_view),
     )
@@ -50,7 +50,8 @@ def _corner_colors(texture: scene.Texture, triangles: np.ndarray | None) -> np.n
     return np.asarray((texture.colors / np.float32(255))[triangles])
 
 
-def _packed(image: np.ndarray) -> np.ndarray:
+def packed(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] uint8 as ``texels`` of a :class:`Preview`."""
     stride = -(-max(image.shape[:2]) // LARGEST)
     thinned = image[::stride, ::stride].astype(np.float32)
     return np.asarray(thinned @ np.array([1, 256, 65536], np.float32))  # exact: it stays below 2 ** 24

@@ -48,6 +48,7 @@ class ASSISTIVE_PG_result(bpy.types.PropertyGroup):  # type: ignore[misc]  # noq
     image: bpy.props.PointerProperty(name="Image", type=bpy.types.Image)  # type: ignore[valid-type]
     sheet: bpy.props.PointerProperty(name="Contact Sheet", type=bpy.types.Image)  # type: ignore[valid-type]
     check: bpy.props.PointerProperty(name="Check", type=bpy.types.Image)  # type: ignore[valid-type]
+    importance: bpy.props.PointerProperty(name="What Matters", type=bpy.types.Image)  # type: ignore[valid-type]
     report: bpy.props.StringProperty(name="Report", description="All figures and settings, as JSON")  # type: ignore[valid-type]
     plots: bpy.props.StringProperty(name="Plots", description="SVG files by name, as JSON")  # type: ignore[valid-type]
     ticked: bpy.props.BoolProperty(name="Compare", description="Take this result along when reports are compared")  # type: ignore[valid-type]
@@ -57,7 +58,7 @@ def _is_mesh(_self: Any, obj: Any) -> bool:
     return bool(obj.type == "MESH")
 
 
-def _search_target(_self: Any, _context: Any, typed: str) -> list[str]:
+def _search_target(self: Any, _context: Any, typed: str) -> list[str]:
     """What was typed, then sets and labels that contain it, or are most like it; labels are known once a server is.
 
     Return takes the first: nobody who types "cup" is to get "cups".
@@ -65,10 +66,19 @@ def _search_target(_self: Any, _context: Any, typed: str) -> list[str]:
     from . import runtime
 
     labels, word = runtime.state().server.labels, typed.strip()
+    own = [item.name for item in self.own_sets if item.name]
     if not word:
-        return [*targets.SETS, *labels]
-    found = [name for name in (*targets.SETS, *labels) if word.lower() in name.lower()]
+        return list(dict.fromkeys((*own, *targets.SETS, *labels)))
+    found = [name for name in (*own, *targets.SETS, *labels) if word.lower() in name.lower()]
     return list(dict.fromkeys([word, *(found or targets.nearest(word, labels))]))[:LARGEST_SUGGESTION]
+
+
+class ASSISTIVE_PG_target_set(bpy.types.PropertyGroup):  # type: ignore[misc]  # noqa: N801
+    """An artist's own set of classes (`name` is what a target calls it)"""
+
+    classes: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Classes", description="Labels, class indices or sets that come with the add-on, joined by |"
+    )
 
 
 class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # noqa: N801
@@ -84,12 +94,13 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     target: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Target",
         description=(
-            "What the object is to be recognised as: a label (sports car), a set (cars), a class index (817), "
-            "or several joined by |"
+            "What the object is to be recognised as: a label (sports car), a set (cars, or your own), "
+            "a class index (817), or several joined by |"
         ),
         search=_search_target,
         search_options={"SUGGESTION"},
     )
+    own_sets: bpy.props.CollectionProperty(type=ASSISTIVE_PG_target_set)  # type: ignore[valid-type]
     initial: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Start From",
         description="The texture that the job begins with",
@@ -271,6 +282,16 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
         min=1,
         max=4096,
     )
+    survey: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Directions",
+        description=(
+            "In how many directions around the object the result is looked at in the end, at each of five elevations, "
+            "for the confidence sphere. 0: not at all"
+        ),
+        default=DEFAULTS.survey,
+        min=0,
+        max=72,
+    )
     alpha: bpy.props.FloatProperty(  # type: ignore[valid-type]
         name="Step Size",
         description="Of the colour range 0 to 1",
@@ -405,7 +426,7 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     result_index: bpy.props.IntProperty(name="Result")  # type: ignore[valid-type]
 
 
-CLASSES = (ASSISTIVE_PG_classifier, ASSISTIVE_PG_result, ASSISTIVE_PG_settings)
+CLASSES = (ASSISTIVE_PG_classifier, ASSISTIVE_PG_result, ASSISTIVE_PG_target_set, ASSISTIVE_PG_settings)
 
 
 def register() -> None:

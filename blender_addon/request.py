@@ -15,7 +15,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import backgrounds, collect
+from . import backgrounds, collect, sphere
 from ._shared import errors, messages, scene, targets
 from .session import Ticket
 
@@ -24,7 +24,7 @@ AUGMENTATIONS = get_args(messages.Augmentation)
 #: Settings that the panel calls what the job calls them.
 SAME_NAMES = (
     *("steps", "views", "stepper", "objective", "sampling", "light", "blender_every", "held_out_views", "seed"),
-    *("norm", "ensemble", "octaves", "leave_one_out"),
+    *("norm", "ensemble", "octaves", "leave_one_out", "survey"),
 )
 DEFAULT_TRAINED, DEFAULT_HELD_OUT = ("efficientnet_lite0",), ("efficientnet_lite1",)
 
@@ -87,9 +87,17 @@ def make(
         collect_s=time.perf_counter() - began,
         own_rig=collected.own_rig,
         left_out=collected.left_out,
+        placement=_placement(obj, collected.scene),
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return Request(job, ticket, obj)
+
+
+def _placement(obj: Any, collected: scene.Scene) -> sphere.Placement:
+    """Where `obj` is now; its surroundings are surveyed around there."""
+    _, radius = collect.bounding_sphere(collected.mesh)
+    matrix = tuple(tuple(row) for row in obj.matrix_world)
+    return sphere.Placement(center=collected.rig.center, radius=radius, matrix=matrix)
 
 
 def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
@@ -102,7 +110,7 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
     folder = chosen.backgrounds in ("pictures", "panoramas")
     return msgspec.convert(
         {
-            "target": chosen.target.strip(),
+            "target": target_of(chosen),
             "models": trained,
             "held_out_models": held_out,
             **{name: getattr(chosen, name) for name in SAME_NAMES},
@@ -121,6 +129,13 @@ def settings_of(chosen: Any, preview_every_s: float) -> messages.Settings:
         },
         messages.Settings,
     )
+
+
+def target_of(chosen: Any) -> str:
+    """The target in `scene.assistive`, the artist's own sets written out. Raises :class:`UnknownTarget` for a broken
+    one."""
+    own = {item.name.strip(): item.classes for item in chosen.own_sets if item.name.strip()}
+    return targets.with_own_sets(chosen.target.strip(), own)
 
 
 def _decimal(value: float) -> float:

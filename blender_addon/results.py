@@ -17,7 +17,7 @@ import bpy
 import msgspec
 import numpy as np
 
-from . import editor, output, png
+from . import editor, output, png, sphere
 from ._shared import errors, messages, reporting, scene
 from .images import packed_image
 
@@ -37,7 +37,8 @@ class Kept:
     :func:`texture_of`).
     `created` is ISO 8601 with its offset from UTC, `report` that of `reporting.report` with ``job`` and ``created``,
     `thumbnail` [H, W, 3] uint8 (display-encoded, row 0 at the top), `sheet` a contact sheet as a PNG file,
-    `check` that of the check in Blender with the picture that stands for it, `plots` SVG files by name.
+    `check` that of the check in Blender with the picture that stands for it, `plots` SVG files by name, `importance`
+    which parts of the texture matter, as a PNG file in its layout.
     """
 
     job_id: str
@@ -53,6 +54,7 @@ class Kept:
     sheet: bytes | None
     check: tuple[bytes, np.ndarray] | None = None
     plots: Mapping[str, str] = field(default_factory=dict)
+    importance: bytes | None = None
 
 
 ADDED: dict[int, dict[str, tuple[Kept, int]]] = {}
@@ -78,6 +80,7 @@ def kept_of(
     own_rig: bool,
     left_out: tuple[str, ...] = (),
     command: str | None = None,
+    placement: sphere.Placement | None = None,
     sheet: bytes | None,
 ) -> Kept:
     """What is kept of a job that ended with a `result`."""
@@ -93,14 +96,22 @@ def kept_of(
     )
     return _kept(
         result.texture,
-        report,
+        _placed(report, placement),
         png_file=None if result.texture_png is None else result.texture_png.tobytes(),
         job_id=job_id,
         uv_map=uv_map,
         thumbnail=_best_picture(result),
         sheet=sheet,
         plots=result.plots,
+        importance=None if result.importance_png is None else result.importance_png.tobytes(),
     )
+
+
+def _placed(report: dict[str, Any], placement: sphere.Placement | None) -> dict[str, Any]:
+    """`report` that also says where the object was when it was surveyed."""
+    if report["survey"] is None:
+        return report
+    return {**report, "survey": {**report["survey"], "placement": msgspec.to_builtins(placement)}}
 
 
 def interrupted(
@@ -140,6 +151,7 @@ def _kept(
     thumbnail: np.ndarray | None,
     sheet: bytes | None,
     plots: Mapping[str, str],
+    importance: bytes | None = None,
 ) -> Kept:
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     return Kept(
@@ -155,6 +167,7 @@ def _kept(
         thumbnail=thumbnail,
         sheet=sheet,
         plots=plots,
+        importance=importance,
     )
 
 
@@ -198,6 +211,8 @@ def add(owner: bpy.types.Scene, kept: Kept, obj: bpy.types.Object | None) -> Any
         _set_preview(item.image, kept.thumbnail)
     if kept.sheet is not None:
         item.sheet = packed_image(f"Assistive {kept.target} Sheet", kept.sheet)
+    if kept.importance is not None:
+        item.importance = packed_image(f"Assistive {kept.target} What Matters", kept.importance)
     if kept.check is not None:
         _set_check(item, *kept.check)
     item.report = json.dumps(kept.report, ensure_ascii=False)
@@ -302,7 +317,7 @@ def remove(owner: bpy.types.Scene, index: int) -> None:
     """
     settings = owner.assistive
     item = settings.results[index]
-    images = [image for image in (item.image, item.sheet, item.check) if image is not None]
+    images = [image for image in (item.image, item.sheet, item.check, item.importance) if image is not None]
     settings[DELETED] = "\n".join(sorted(deleted(owner) | {item.name}))
     settings.results.remove(index)
     for image in images:
@@ -320,22 +335,41 @@ def texture_of(item: Any) -> tuple[scene.Texture, bytes | None]:
     Raises :class:`InvalidInput` when its image has been deleted or can't be read.
     """
     image = item.image
-    pixels = np.empty(0, dtype=np.float32) if image is None else np.empty(len(image.pixels), dtype=np.float32)
-    if not pixels.size:
+    if image is None or not len(image.pixels):
         raise errors.InvalidInput(f"The image of the result {item.target!r} is gone.", hint="Run the job again.")
-    image.pixels.foreach_get(pixels)
-    pixels *= 255
-    pixels += 0.5
-    texels = pixels.astype(np.uint8).reshape(image.size[1], image.size[0], -1)[..., :3]
+    texels = _texels(image)
     if item.kind == "VERTEX":
         return scene.VertexTexture(colors=texels.reshape(-1, 3)[: vertex_count(item)]), None
     return scene.UvTexture(image=np.ascontiguousarray(texels)), packed_file(image)
+
+
+def _texels(image: bpy.types.Image) -> np.ndarray:
+    """The pixels of an image [H, W, 3] uint8, row 0 at the bottom."""
+    pixels = np.empty(len(image.pixels), dtype=np.float32)
+    image.pixels.foreach_get(pixels)
+    pixels *= 255
+    pixels += 0.5
+    return np.asarray(pixels.astype(np.uint8).reshape(image.size[1], image.size[0], -1)[..., :3])
 
 
 def png_of(item: Any) -> bytes:
     """The texture of a list's `item` as a PNG file; of vertex colours, their grid. Raises as :func:`texture_of`."""
     data = packed_file(item.image)
     return _encoded(texture_of(item)[0]) if data is None else data
+
+
+def importance_of(item: Any) -> np.ndarray:
+    """Which parts of the texture of a list's `item` matter: a picture [H, W, 3] uint8, row 0 at the bottom, white for
+    what matters most. Raises :class:`InvalidInput` when it has none, or its image has been deleted."""
+    if item.importance is None or not len(item.importance.pixels):
+        raise errors.InvalidInput(f"Of the result {item.target!r} it is not known what matters.")
+    return _texels(item.importance)
+
+
+def importance_png_of(item: Any) -> bytes:
+    """The picture of :func:`importance_of` as a PNG file. Raises as that."""
+    data = packed_file(item.importance)
+    return png.encode(importance_of(item)[::-1]) if data is None else data
 
 
 def packed_file(image: bpy.types.Image | None) -> bytes | None:

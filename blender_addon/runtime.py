@@ -288,7 +288,7 @@ class Runtime:
         icons.show("worst", preview.worst)
         known = self._handed_in
         if self._overlay is not None and known is not None and known.job_id == effect.ticket.job_id:
-            self._overlay.show(preview)
+            self._overlay.show(texels=preview.texels, colors=preview.colors)
             editor.redraw("WINDOW")
 
     def _object(self, ticket: session.Ticket) -> bpy.types.Object | None:
@@ -319,6 +319,7 @@ class Runtime:
                 own_rig=ticket.own_rig,
                 left_out=ticket.left_out,
                 command=command,
+                placement=ticket.placement,
                 sheet=None,
             ),
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from ._shared import messages
+from .sphere import Placement
 
 CURVE_POINTS = 512
 """More points than this are thinned out; no panel is wider."""
@@ -33,6 +34,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     own_rig: bool
     submitted: str
     left_out: tuple[str, ...] = ()
+    placement: Placement | None = None
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

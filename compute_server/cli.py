@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     _device_arguments(serve)
 
     models = _command(commands, "models", _models, "list the classifiers, or the targets")
-    models.add_argument("--targets", action="store_true", help="list the labels that an object can be recognised as")
+    models.add_argument(
+        "--targets", action="store_true", help="list the labels and sets that an object can be recognised as"
+    )
 
     doctor = _command(commands, "doctor", _doctor, "say what this machine has and what is missing")
     _device_arguments(doctor)
@@ -196,10 +198,14 @@ def _models(given: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Column, Table
 
+    from shared.targets import SETS, described, resolve
+
     from .classifiers import available, labels
 
     if given.targets:
         print("\n".join(f"{index:4d}  {label}" for index, label in enumerate(labels())))
+        print("\nSets:")
+        print("\n".join(described(resolve(name, labels()), labels()) for name in sorted(SETS)))
         return 0
     columns = (Column("model", no_wrap=True), "size", Column("weights", overflow="fold"), "licence")
     table = Table(*columns)

@@ -1,7 +1,8 @@
 """What an object is to be recognised as: one class, or a set of classes any of which is right.
 
 A target is written as an index (``817``), a label (``"sports car"``), the name of a set (``"cars"``), or several of
-these joined by ``|``. The labels come from whoever knows the classifiers (the server); this module has none of its own.
+these joined by ``|``; ``NAME=`` before them gives them a name. The labels come from whoever knows the classifiers (the
+server); this module has none of its own.
 """
 
 from __future__ import annotations
@@ -13,18 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from .errors import UnknownTarget
-
-#: Named sets of ImageNet classes, by label: what people mean by the word.
-SETS: Mapping[str, tuple[str, ...]] = {
-    "cars": ("beach wagon", "cab", "convertible", "jeep", "limousine", "minivan", "Model T", "pickup", "police van",
-             "racer", "sports car"),
-    "buses": ("minibus", "school bus", "trolleybus"),
-    "trucks": ("fire engine", "garbage truck", "moving van", "pickup", "tow truck", "trailer truck"),
-    "cups": ("coffee mug", "cup", "espresso"),
-    "boats": ("canoe", "catamaran", "fireboat", "gondola", "lifeboat", "speedboat", "trimaran", "yawl"),
-    "balls": ("baseball", "basketball", "croquet ball", "golf ball", "ping-pong ball", "rugby ball", "soccer ball",
-              "tennis ball", "volleyball"),
-}  # fmt: skip
+from .label_sets import SETS as SETS  # it is named here to all others
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -39,21 +29,66 @@ def resolve(query: str, labels: Sequence[str]) -> Target:
 
     Raises :class:`UnknownTarget` with the nearest labels, or with the indices of a label that two classes share.
     """
-    parts = [part.strip() for part in str(query).split("|")]
-    indices = [index for part in parts for index in _indices(part, labels)]
+    given, expression = _named(query)
+    indices = [index for part in _parts(expression) for index in _indices(part, labels)]
     unique = tuple(dict.fromkeys(indices))
-    name = labels[unique[0]] if len(unique) == 1 else str(query).strip()
-    return Target(name=name, indices=unique)
+    name = labels[unique[0]] if len(unique) == 1 else expression
+    return Target(name=given or name, indices=unique)
+
+
+def members(query: str) -> tuple[str, ...]:
+    """What `query` names, sets written out: labels and indices as they were given, each once, known or not."""
+    found = [member for part in _parts(_named(query)[1]) for member in _written_out(part)]
+    return tuple(dict.fromkeys(found))
+
+
+def described(target: Target, labels: Sequence[str]) -> str:
+    """A target and its classes, as a sentence for people."""
+    names = [labels[index] for index in target.indices]
+    count = f"{len(names)} class{'es' if len(names) > 1 else ''}"
+    return f"{target.name}: {count}: {', '.join(names)}"
+
+
+def with_own_sets(query: str, own: Mapping[str, str]) -> str:
+    """`query` for who does not know a person's `own` sets: they are written out, and it keeps its name.
+
+    `own` has each set's name and what it stands for; one that is called like one of :data:`SETS` takes its place.
+    """
+    known = {_fold(name): expression for name, expression in own.items()}
+    given, expression = _named(query)
+    parts = _parts(expression)
+    written = [known.get(_fold(part), part) for part in parts]
+    return query if written == parts else f"{given or expression}={'|'.join(written)}"
+
+
+def _named(query: str) -> tuple[str, str]:
+    """The name given to a target ("" for none), and what it stands for."""
+    name, equals, expression = str(query).partition("=")
+    if not equals:
+        return "", name.strip()
+    if not name.strip():
+        raise UnknownTarget(f"There is no name before the = of {str(query)!r}.", hint="Write NAME=LABEL|LABEL.")
+    return name.strip(), expression.strip()
+
+
+def _parts(expression: str) -> list[str]:
+    return [part.strip() for part in expression.split("|")]
+
+
+def _written_out(part: str) -> list[str]:
+    """The labels of a set, those of sets inside it included; what is no set stands for itself."""
+    inside = SETS.get(part.lower())
+    return [part] if inside is None else [member for each in inside for member in _written_out(each)]
 
 
 def _indices(part: str, labels: Sequence[str]) -> list[int]:
     if re.fullmatch(r"-?[0-9]+", part):
         return [_checked_index(int(part), labels)]
     if part.lower() in SETS:
-        members = [labels.index(label) for label in SETS[part.lower()] if label in labels]
-        if not members:
+        found = [labels.index(label) for label in _written_out(part) if label in labels]
+        if not found:
             raise UnknownTarget(f"These classifiers know no class of the set {part!r}.", hint="Name a label.")
-        return members
+        return found
     found = [index for index, label in enumerate(labels) if _fold(label) == _fold(part)]
     if len(found) == 1:
         return found

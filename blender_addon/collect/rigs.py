@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import bpy
+import msgspec
 import numpy as np
 from mathutils import Matrix
 
@@ -88,6 +89,30 @@ def _around(center: scene.Vector, distance: float, azimuth: float, elevation: fl
     turn, rise = math.radians(azimuth), math.radians(elevation)
     direction = np.array((math.sin(turn) * math.cos(rise), -math.cos(turn) * math.cos(rise), math.sin(rise)))
     return np.asarray(center + distance * direction)
+
+
+def direction(offset: np.ndarray) -> tuple[float, float]:
+    """Elevation and azimuth, in degrees, of a point at `offset` [3] from the centre: the other way round of
+    :func:`_around`."""
+    x, y, z = offset.tolist()
+    return math.degrees(math.atan2(z, math.hypot(x, y))), math.degrees(math.atan2(x, -y)) % 360.0
+
+
+def like(
+    cameras: Sequence[scene.Camera], center: scene.Vector, directions: Sequence[tuple[float, float]]
+) -> tuple[scene.Camera, ...]:
+    """Cameras in `directions` (as of :func:`framing`) that look at `center`, each from as far and through the same lens
+    as the one of `cameras` that is nearest to its direction."""
+    offsets = [np.linalg.inv(camera.view)[:3, 3] - center for camera in cameras]
+    units = np.array([offset / np.linalg.norm(offset) for offset in offsets])
+    found = []
+    for elevation, azimuth in directions:
+        toward = _around((0.0, 0.0, 0.0), 1.0, azimuth, elevation)
+        nearest = int(np.argmax(units @ toward))
+        eye = np.array(center) + np.linalg.norm(offsets[nearest]) * toward
+        name = f"elevation {elevation:g} azimuth {azimuth:g}"
+        found.append(msgspec.structs.replace(cameras[nearest], name=name, view=look_at(eye, center)))
+    return tuple(found)
 
 
 def look_at(eye: np.ndarray, target: scene.Vector) -> np.ndarray:

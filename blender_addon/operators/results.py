@@ -243,8 +243,7 @@ class ASSISTIVE_OT_export_texture(bpy.types.Operator, ExportHelper):  # type: ig
     @reported
     def execute(self, context: Any) -> set[str]:
         """Writes it to `filepath`, whole or not at all."""
-        path = Path(bpy.path.abspath(self.filepath))
-        _write(path, results.png_of(chosen_result(context)))
+        path = export(self.filepath, results.png_of(chosen_result(context)))
         self.report({"INFO"}, f"Written: {path}")
         return {"FINISHED"}
 
@@ -331,6 +330,13 @@ def _run(item: Any) -> report_files.Run:
 def file_name(item: Any) -> str:
     """A name that every file system takes."""
     return re.sub(r"[^\w\-. ]+", "_", f"{item.object_name} {item.target}").strip(" .")
+
+
+def export(filepath: str, data: bytes) -> Path:
+    """Write `data` to a path of Blender's, whole or not at all, and give it. Raises :class:`OutputFailed`."""
+    path = Path(bpy.path.abspath(filepath))
+    _write(path, data)
+    return path
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -73,10 +73,10 @@ class ASSISTIVE_OT_create_camera_rig(_RigOperator, bpy.types.Operator):  # type:
     @reported
     def execute(self, context: Any) -> set[str]:
         """Makes a new collection of cameras and chooses it for the next job."""
-        mesh = _surface(context)
+        mesh = surface(context, usable_object(context))
         center, radius = bounding_sphere(mesh)
         cameras = self._cameras(mesh.positions[np.unique(mesh.triangles)], center)
-        collection = _new_collection(context, CAMERAS)
+        collection = new_collection(context, CAMERAS)
         for camera in cameras:
             made = rigs.make_camera(context, camera, collection)
             made.data.display_size = DISPLAY_SIZE * radius
@@ -101,13 +101,13 @@ class ASSISTIVE_OT_create_camera_rig(_RigOperator, bpy.types.Operator):  # type:
         )
 
 
-def _surface(context: Any) -> scene.Mesh:
-    """The evaluated mesh of the chosen object, in world space and without texture coordinates."""
-    with evaluated(context, usable_object(context)) as (obj, mesh):
-        return read_mesh(obj, mesh, uv_map="", mask=read_mask(obj, mesh, None, invert=False))
+def surface(context: Any, obj: Any) -> scene.Mesh:
+    """The evaluated mesh of `obj`, in world space and without texture coordinates."""
+    with evaluated(context, obj) as (result, mesh):
+        return read_mesh(result, mesh, uv_map="", mask=read_mask(result, mesh, None, invert=False))
 
 
-def _new_collection(context: Any, name: str) -> Any:
+def new_collection(context: Any, name: str) -> Any:
     """A new collection of the scene, called `name` or as Blender makes that unique."""
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
@@ -146,8 +146,8 @@ class ASSISTIVE_OT_create_light_rig(_RigOperator, bpy.types.Operator):  # type: 
     @reported
     def execute(self, context: Any) -> set[str]:
         """Makes a new collection with one collection for each state, and chooses it for the next job."""
-        center, radius = bounding_sphere(_surface(context))
-        collection = _new_collection(context, LIGHTS)
+        center, radius = bounding_sphere(surface(context, usable_object(context)))
+        collection = new_collection(context, LIGHTS)
         collection.hide_render = True  # the artist's own pictures stay as they were
         for state in rigs.default_lights(center, radius):
             _make_state(state, collection, center, radius, gain=2.0**self.strength)
