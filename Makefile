@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity bars transfer-table paper-figures clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery bars transfer-table paper-figures clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -52,6 +52,11 @@ matrix: .venv/installed
 FIDELITY ?=
 fidelity: .venv/installed
 	cd tests && ../$(BIN)/python -m fidelity.run $(FIDELITY)
+
+# Reports of the sample objects: docs/gallery. PRESET=standard does more work.
+PRESET ?= draft
+gallery: .venv/installed
+	cd tests && ../$(BIN)/python -m gallery.run --preset $(PRESET)
 
 # docs/experiments.md, of the meshes car.ply and bus.ply of microsoft/unadversarial (src/resources) in MESHES. Hours on
 # two cores: what is done is remembered in out/experiments.
