@@ -54,9 +54,9 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A real job's page (with a patch, and seen from all around), and its comparison with an old report."""
     folder = tmp_path_factory.mktemp("pages")
-    job = small_job(
-        "page", bench_scene(64), steps=2, views=1, held_out_views=2, patch=0.2, patch_site="random", survey=4
-    )
+    # A patch that is large enough to be seen in the figures of the survey, before and after.
+    large = {"patch": 0.5, "patch_site": "random", "alpha": 0.1}
+    job = small_job("page", bench_scene(64), steps=12, views=2, held_out_views=2, survey=4, **large)
     save_message(m.Submit(job), folder / "a.job")
     assert cli.main(["run", str(folder / "a.job"), "--out", str(folder / "job")]) == 0
     (folder / "old").mkdir()
