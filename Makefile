@@ -5,7 +5,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity soak wire bars transfer-table paper-figures clean fuzz
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery soak fuzz wire bars transfer-table \
+    paper-figures clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -56,6 +57,11 @@ matrix: .venv/installed
 FIDELITY ?=
 fidelity: .venv/installed
 	cd tests && ../$(BIN)/python -m fidelity.run $(FIDELITY)
+
+# Reports of the sample objects: docs/gallery. PRESET=standard does more work.
+PRESET ?= draft
+gallery: .venv/installed
+	cd tests && ../$(BIN)/python -m gallery.run --preset $(PRESET)
 
 # Many clients, and all sorts of things that break, for five minutes; ends with 1 when a promise of docs/reliability.md is
 # broken.

@@ -209,6 +209,9 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
         help="show classifiers Blender's own pictures, with all that stands around, in every Kth step (default: never)",
     )
     parser.add_argument("--stop-at", type=float, metavar="C", help="end early once unseen views hold this confidence")
+    parser.add_argument(
+        "--survey", type=int, metavar="N", help="look at the result from N directions around it in the end (0: do not)"
+    )
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -271,7 +274,7 @@ def _augmentations(text: str) -> tuple[str, ...]:
 def _settings(options: argparse.Namespace) -> messages.Settings:
     names = ["models", "held_out_models", "steps", "views", "alpha", "epsilon", "stepper", "seed"]
     names += ["norm", "objective", "sampling", "stop_at", "light", "blender_every", "ensemble", "weights"]
-    names += ["smoothness", "augment", "octaves", "mined", "patch", "patch_site", "method", "leave_one_out"]
+    names += ["smoothness", "augment", "octaves", "mined", "patch", "patch_site", "method", "leave_one_out", "survey"]
     given = {name: getattr(options, name) for name in names}
     given["backgrounds"] = "pictures" if _background_folder(options) else options.backgrounds
     return presets.settings(options.target, options.preset, **given)

@@ -285,7 +285,7 @@ class ASSISTIVE_PG_settings(bpy.types.PropertyGroup):  # type: ignore[misc]  # n
     survey: bpy.props.IntProperty(  # type: ignore[valid-type]
         name="Directions",
         description=(
-            "In how many directions around the object the result is looked at in the end, at each of five elevations, "
+            "In how many directions around the object the result is looked at in the end, at each of four elevations, "
             "for the confidence sphere. 0: not at all"
         ),
         default=DEFAULTS.survey,

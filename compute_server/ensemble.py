@@ -49,7 +49,7 @@ def verdicts(
 ) -> tuple[m.Verdict, ...]:
     """What `classifier` says of each of the pictures ``[N, H, W, 3]``, with its `top` classes by `names`."""
     said: list[m.Verdict] = []
-    for chunk in torch.split(images, CHUNK) if len(images) else ():
+    for chunk in torch.split(images, CHUNK) if len(images) else ():  # not every network takes an empty batch
         logits = classifier.logits(chunk)
         best = logits.softmax(dim=1).topk(min(top, len(names)), dim=1)
         for sure, values, indices in zip(

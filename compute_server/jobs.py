@@ -45,8 +45,9 @@ from .waiting import leaves_out
 TRAIN_VIEWS = 32
 #: Whoever cancels is waiting: figures are then measured on this many held-out views at most.
 CANCELLED_VIEWS = 8
-#: A result is looked at from all around at so many elevations, in the first few lights of its rig.
-SURVEY_ELEVATIONS, SURVEY_LIGHTS = 5, 3
+#: A result is looked at from all around at so many elevations, in the first few lights of its rig. One sample per pixel
+#: will do, as each of these views counts for little by itself.
+SURVEY_ELEVATIONS, SURVEY_LIGHTS, SURVEY_SAMPLES = 4, 3, 1
 #: What matters in a texture is gathered over so many held-out views.
 IMPORTANCE_VIEWS = 8
 
@@ -99,9 +100,12 @@ def run_job(
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
     around = importance = None
     if trace.outcome != "cancelled":
-        importance = _importance(problem, trace, texture)
+        unseen = _views(problem, trace.steps)[1]
+        importance = _importance(problem, texture, unseen[:IMPORTANCE_VIEWS])
         around = _survey(problem, trace, texture, classifiers, observer)
-        models = _with_controls(problem, trace, texture, models, classifiers, observer)
+        models = _with_controls(
+            problem, texture, unseen, models, classifiers, lambda: observer.evaluating(problem, trace.steps)
+        )
         models = {**models, **_left_out(problem, models, observer, optimise_it, keeper)}
     timing = m.Timing(
         queue_s=queued_s,
@@ -268,24 +272,25 @@ def _said(problem: Problem, classifier: Classifier, pictures: Tensor) -> tuple[m
 
 def _with_controls(
     problem: Problem,
-    trace: Trace,
     texture: Tensor,
+    unseen: Sequence[View],
     models: dict[str, m.ModelFigures],
     classifiers: Sequence[Classifier],
-    observer: JobObserver,
+    check: Callable[[], None],
 ) -> dict[str, m.ModelFigures]:
-    """The figures with those of what else could be in the place of a patch; as they are where there is none."""
+    """The figures with those of what else could be in the place of a patch; as they are where there is none. `check` is
+    called between chunks."""
     if not problem.sites:
         return models
     textures = control_textures(problem, texture)
     found = evaluate(
         problem.renderer,
         [problem.texture.pool_of(each) for each in textures.values()],
-        _views(problem, trace.steps)[1],
+        unseen,
         classifiers,
         problem.target,
         problem.job.settings.samples,
-        check=lambda: observer.evaluating(problem, trace.steps),
+        check=check,
     )
     return {
         classifier.spec.name: msgspec.structs.replace(
@@ -300,11 +305,10 @@ def _each(figures: Figures) -> m.EachView:
     return m.EachView(tuple(figures.confidence.tolist()), tuple(figures.right.tolist()))
 
 
-def _importance(problem: Problem, trace: Trace, texture: Tensor) -> np.ndarray | None:
+def _importance(problem: Problem, texture: Tensor, views: Sequence[View]) -> np.ndarray | None:
     """What matters in a UV texture to the trained classifiers, as a PNG file ``[B] uint8``."""
     if problem.texture.layout is None:
         return None
-    views = _views(problem, trace.steps)[1][:IMPORTANCE_VIEWS]
     return png(importance_picture(problem, gradient_importance(problem, texture, views, problem.classifiers)))
 
 
@@ -321,6 +325,7 @@ def _survey(
         classifiers,
         directions(problem.job.scene.rig, count, SURVEY_ELEVATIONS),
         lights=SURVEY_LIGHTS,
+        samples=SURVEY_SAMPLES,
         check=lambda: observer.evaluating(problem, trace.steps),
     )
 

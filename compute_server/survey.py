@@ -48,10 +48,11 @@ def survey(
     grid: Directions,
     *,
     lights: int | None = None,
+    samples: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Survey:
     """What each classifier says of each texture (linear pools by name) from each direction under each light (the first
-    `lights` of the rig's, or all).
+    `lights` of the rig's, or all), with so many `samples` per pixel (or as many as the job's).
 
     `check` is called between chunks; what it raises ends the survey.
     """
@@ -69,7 +70,7 @@ def survey(
         views,
         classifiers,
         problem.target,
-        problem.job.settings.samples,
+        samples or problem.job.settings.samples,
         check=check,
     )
     names = labels()

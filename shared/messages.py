@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     blender_every: Annotated[int, msgspec.Meta(ge=0)] = 0
     held_out_views: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     check_views: Annotated[int, msgspec.Meta(ge=0, le=64)] = 8
-    survey: Annotated[int, msgspec.Meta(ge=0, le=72)] = 16
+    survey: Annotated[int, msgspec.Meta(ge=0, le=72)] = 12
     stop_at: Fraction | None = None
     preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0

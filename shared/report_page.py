@@ -59,7 +59,7 @@ def target_of(report: Mapping[str, Any]) -> str:
 def _head(report: Mapping[str, Any], name: str, target: str) -> str:
     outcome = str(report.get("outcome"))
     when = local_time(str(report.get("created", "")))
-    done = f"{OUTCOMES.get(outcome, outcome)}, {report.get('steps', '?')} steps. {when}"
+    done = f"{OUTCOMES.get(outcome, outcome)}, {report.get('steps', '?')} steps{when and f', {when}'}."
     tiles = "".join(
         f'<div class="tile {claim.tone}"><small>{text(claim.name)}</small><b>{text(claim.figure)}</b>'
         f"<span>{text(claim.detail)}</span></div>"

@@ -320,6 +320,7 @@ def _run(item: Any) -> report_files.Run:
         "texture": results.packed_file(item.image) if item.kind == "UV" else None,
         "views": results.packed_file(item.sheet),
         "check": results.packed_file(item.check),
+        "importance": results.packed_file(item.importance),
     }
     pictures = {name: data for name, data in files.items() if data is not None}
     report = results.report_of(item)

@@ -52,7 +52,7 @@ def figure1(runs: Runs, sticker: Sticker, texture: Path | None, azimuths: int, e
     pictures = [
         _picture(problem, each, camera) for each, camera in zip(textures.values(), [cameras[0], *cameras], strict=True)
     ]
-    title = f"Figure 1: {runs.name}, {len(places)} places for a patch of {sticker.share:.0%}, light: {found.lights[0]}"
+    title = f"Figure 1: {runs.name}\n{len(places)} places for a patch of {sticker.share:.0%}, light: {found.lights[0]}"
     note = "the same by either protocol: nothing is trained here"
     figure = plots.survey_maps(found, problem.target, 0, title, pictures=pictures, note=note + runs.lacking)
     files = {

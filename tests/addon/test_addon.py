@@ -68,7 +68,7 @@ def set_up() -> Any:
     bpy.ops.mesh.primitive_cube_add()
     chosen = bpy.context.scene.assistive
     chosen.target, chosen.size = "golf ball", "256"
-    chosen.steps, chosen.views, chosen.samples, chosen.held_out_views = 3, 2, "1", 2
+    chosen.steps, chosen.views, chosen.samples, chosen.held_out_views, chosen.survey = 3, 2, "1", 2, 0
     chosen.check_after = False  # those that are about it switch it on
     item = chosen.classifiers.add()
     item.name = "efficientnet_lite0"

@@ -21,7 +21,7 @@ import blender_addon
 from blender_addon import apply, check, collect, commands, files, png, progress
 from blender_addon._shared import client, messages, presets, wire
 
-FAST = ("--preset", "draft", "--views", "2", "--texture-size", "64")
+FAST = ("--preset", "draft", "--views", "2", "--texture-size", "64", "--survey", "0")
 QUICK = (*FAST, "--steps", "2", "--no-check")
 
 
@@ -82,6 +82,8 @@ def finished(cube_file: Path, server_address: str, tmp_path_factory: pytest.Temp
         "top",
         "--held-out-models",
         "efficientnet_lite1",
+        "--survey",
+        "4",
     ]
     given = ["--object", "Box", "--target", "504", "--server", server_address, "--out", str(out), *options]
     before = cube_file.read_bytes()

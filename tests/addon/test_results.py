@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import png, properties, results
+from blender_addon import png, properties, results, sphere
 from blender_addon._shared import errors, messages, reporting, scene, targets
 
 RANDOM = np.random.default_rng(4)
@@ -121,6 +121,36 @@ def preview_of(image: Any, pixels: str) -> np.ndarray:
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_a_survey_is_kept_with_where_the_object_was() -> None:
+    survey = messages.Survey(
+        textures=("before", "after"),
+        azimuths=(0.0, 180.0),
+        elevations=(10.0,),
+        lights=("day",),
+        models=("lite0",),
+        confidence=np.full((2, 1, 1, 1, 2), 0.5, np.float32),
+        top1=np.full((2, 1, 1, 1, 2), 468, np.int32),
+    )
+    turned = ((0.0, -1.0, 0.0, 3.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    placement = sphere.Placement(center=(3.0, 0.0, 1.0), radius=2.0, matrix=turned)
+    made = results.kept_of(
+        result(survey=survey),
+        SETTINGS,
+        job_id="job-1",
+        object_name="Car",
+        uv_map="UVMap",
+        collect_s=0.5,
+        own_rig=False,
+        placement=placement,
+        sheet=None,
+    )
+    around = sphere.read(made.report)
+    assert around is not None
+    assert around.placement == placement
+    assert around.right.all()
+    assert kept().report["survey"] is None
 
 
 def test_the_thumbnail_is_the_view_that_the_first_trained_classifier_recognises_best() -> None:

@@ -15,9 +15,11 @@ from .machine import ROOT
 
 SCREENSHOTS = ROOT / "out" / "gui"
 PICTURES = ROOT / "docs" / "pictures"
-NAMES = ("empty-panel", "ready", "running", "result-applied", "server-down")
+NAMES = ("empty-panel", "ready", "running", "result-applied", "server-down", "confidence-sphere")
 #: The object and the side panel, without the viewport's tools and the editors around it.
 CROP = (318, 34, 1322, 898)
+#: What stands at the lower edge of the viewport is wider.
+CROPS = {"confidence-sphere": (0, 34, 1322, 898)}
 COLORS = 128
 MOST_BYTES = 150_000
 
@@ -38,7 +40,7 @@ def write(name: str) -> str | None:
         return f"There is no screenshot {name}.png: the test that takes it has not run."
     path = PICTURES / f"{name}.png"
     with Image.open(found[0]) as screenshot:
-        colors = screenshot.convert("RGB").crop(CROP)
+        colors = screenshot.convert("RGB").crop(CROPS.get(name, CROP))
         reduced = colors.quantize(COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)
     size = path.stat().st_size

@@ -37,7 +37,7 @@ SCENE = f"""{{
     "materials": sorted(material.name for material in bpy.data.materials),
     "groups": sorted(group.name for group in bpy.data.node_groups),
     "images": sorted(image.name for image in bpy.data.images if image not in [
-        kept for item in {SETTINGS}.results for kept in (item.image, item.sheet)]),
+        kept for item in {SETTINGS}.results for kept in (item.image, item.sheet, item.importance)]),
     "slots": [(slot.link, slot.material.name) for slot in {BUS}.material_slots],
     "nodes": [node.name for slot in {BUS}.material_slots for node in slot.material.node_tree.nodes],
     "uv maps": [(layer.name, layer.active_render) for layer in {BUS}.data.uv_layers],

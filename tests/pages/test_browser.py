@@ -14,6 +14,7 @@ from helpers.jobs import small_job
 from helpers.reports import REPORT
 
 from compute_server import cli
+from compute_server.bench_scene import bench_scene
 from shared import messages as m
 from shared.wire import save_message
 
@@ -53,7 +54,9 @@ def browser() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A real job's page (with a patch, and seen from all around), and its comparison with an old report."""
     folder = tmp_path_factory.mktemp("pages")
-    job = small_job("page", steps=3, patch=0.1, patch_site="random", survey=8, held_out_models=("efficientnet_lite1",))
+    # A patch that is large enough to be seen in the figures of the survey, before and after.
+    large = {"patch": 0.5, "patch_site": "random", "alpha": 0.1}
+    job = small_job("page", bench_scene(64), steps=12, views=2, held_out_views=2, survey=4, **large)
     save_message(m.Submit(job), folder / "a.job")
     assert cli.main(["run", str(folder / "a.job"), "--out", str(folder / "job")]) == 0
     (folder / "old").mkdir()
@@ -78,7 +81,7 @@ def test_a_page_opens_without_a_complaint_and_shows_every_picture(
     opened(browser, pages[name], look)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     widths = browser.execute_script("return [...document.images].map((image) => image.naturalWidth)")
-    assert len(widths) > 4
+    assert len(widths) >= 4
     assert min(widths) > 0
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= WIDTH

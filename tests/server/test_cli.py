@@ -40,7 +40,9 @@ def test_models_lists_the_embedded_default(capsys: pytest.CaptureFixture[str]) -
 
 def test_models_lists_targets_with_their_indices(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models", "--targets"]) == 0
-    assert " 817  sports car" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert " 817  sports car" in listed
+    assert "buses: 3 classes: minibus, school bus, trolleybus" in listed.partition("Sets:")[2]
 
 
 def test_doctor_says_that_a_job_can_run_here(capsys: pytest.CaptureFixture[str]) -> None:

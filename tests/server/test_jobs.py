@@ -68,6 +68,12 @@ def test_the_survey_looks_from_all_around_before_and_after_with_every_classifier
     assert (survey.confidence[0] != survey.confidence[1]).any()
 
 
+def test_a_job_without_check_views_has_no_pictures_and_no_verdicts() -> None:
+    result = run_job(small_job(steps=0, check_views=0, held_out_views=1), CPU, Recorder())
+    assert len(result.pictures_after) == 0
+    assert result.models["efficientnet_lite0"].said_after == ()
+
+
 def test_a_job_that_asks_for_no_survey_gets_none() -> None:
     assert run_job(small_job(steps=1), CPU, Recorder()).survey is None
 

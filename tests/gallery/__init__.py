@@ -1,0 +1,1 @@
+"""Reports of the sample objects, as pictures for the documentation."""
