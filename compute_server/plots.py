@@ -131,7 +131,8 @@ def _views(models: Mapping[str, ModelFigures]) -> Figure | None:
         panels[0].set_ylabel("confidence")
         for unused in panels[len(shown) :]:
             unused.remove()
-        panels[0].legend(loc="center right")
+        # Above the panels: inside them, points lie everywhere.
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4 if len(shown) > 1 else 2)
     return figure
 
 
