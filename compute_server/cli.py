@@ -219,11 +219,12 @@ def _jobs_prune(given: argparse.Namespace) -> int:
 
 
 def _serve(given: argparse.Namespace) -> int:
-    from . import logs
+    from . import logs, own_models
     from .front import Front, Policy
     from .ledger import Room, default_home
 
     logs.set_up(as_json=given.log_json, file=given.log_file)
+    own_models.registered()  # what is wrong in the owner's file is said now, not to the first client
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     policy = Policy(

@@ -17,6 +17,7 @@ from .errors import InvalidInput
 VARIABLE = "ASSISTIVE_HOME"
 NAME = "assistive-signals"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def home() -> Path:
@@ -54,15 +55,17 @@ def write_private(path: Path, content: bytes, *, replace: bool = True) -> None:
         ) from error
 
 
-def read_private(path: Path) -> bytes | None:
-    """What is in a file that only its owner may read or change; None when there is no such file.
+def read_private(path: Path, *, secret: bool = True) -> bytes | None:
+    """What is in a file that only its owner may read or change; None when there is no such file. One that is not
+    `secret` may be read by others.
 
-    Raises :class:`InvalidInput` when others may, or when it cannot be read.
+    Raises :class:`InvalidInput` when others may do more, or when it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            if os.name == "posix" and os.fstat(file.fileno()).st_mode & OTHERS:
-                raise InvalidInput(f"{path} can be read or changed by others.", hint=f"chmod 600 '{path}'")
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & (OTHERS if secret else OTHERS_WRITE):
+                done, remedy = ("read or changed", "600") if secret else ("changed", "644")
+                raise InvalidInput(f"{path} can be {done} by others.", hint=f"chmod {remedy} '{path}'")
             return file.read()
     except FileNotFoundError:
         return None
