@@ -227,7 +227,7 @@ class Front:
             preamble = peek(frames[0] if frames else b"")
             number = preamble.request
             if self._intake.concerns(client, frames, preamble.kind):
-                self._intake.put(client, client.hex(), number, list(frames))
+                self._intake.put(client, self._door.key_of(client), number, list(frames))
                 return
             message = unpack(frames, reader="the server", sender="the add-on").message
             check_limits(message, self._policy.limits)

@@ -133,6 +133,10 @@ class Door:
             self._connections[client] = (key, descriptor, _peer(descriptor))
         return True
 
+    def key_of(self, client: bytes) -> str:
+        """The public key of a connection that a message has been admitted from: whoever comes back is the same."""
+        return self._connections[client][0]
+
     def _forget_closed(self) -> None:
         """Connections come and go for weeks; once there are many, those that are gone are forgotten."""
         if len(self._connections) >= self._many:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import zmq
 from helpers import intruders
+from helpers.jobs import small_job
 from helpers.server import running_server
 
 from compute_server import cli, security
+from compute_server.bench_scene import bench_scene
 from compute_server.front import Front
 from shared import errors, keys
 from shared import messages as m
@@ -77,6 +79,24 @@ def test_a_client_that_waits_is_let_in_once_it_is_added(address: str) -> None:
         security.add_client("late", pair.public)
         assert client.hello(timeout_s=30).version == VERSION
     security.remove_client("late")
+
+
+def test_who_connects_twice_is_still_one_client_with_the_limits_of_one() -> None:
+    other = keys.new_pair()
+    security.add_client("other", other.public)
+    with running_server("--max-jobs-per-client", "1") as (_, address):
+        server = keys.credentials(address).server
+        with (
+            Client(address, timeout_s=60) as first,
+            Client(address, timeout_s=60) as again,
+            Client(address, own=keys.Credentials(server, other), timeout_s=60) as someone_else,
+        ):
+            first.submit(small_job("first", bench_scene(64), steps=100_000))
+            with pytest.raises(errors.InvalidInput, match="1 of your jobs are waiting already"):
+                again.submit(small_job("second", bench_scene(64)))
+            assert someone_else.submit(small_job("third", bench_scene(64))).state == "queued"
+            first.cancel("first")
+    security.remove_client("other")
 
 
 @pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://*:0", "tcp://[::]:0"])
