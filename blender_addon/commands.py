@@ -220,6 +220,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--server-key", metavar="KEY", help="of a server elsewhere, as `assistive-server keys show` prints it; once"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
+    parser.add_argument(
+        "--priority",
+        type=int,
+        choices=range(-10, 11),
+        default=0,
+        metavar="N",
+        help="-10 to 10: of jobs that wait at a server, the highest comes first (default 0)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Blender")
     parser.add_argument(
@@ -331,7 +339,9 @@ def _run_job(
             output.save_job(job, options.save_job)
         following = _following(run, job, obj, collected)
         interrupts.graceful = True
-        server.submit(job)
+        accepted = server.submit(job, priority=options.priority)
+        if accepted.position:
+            display.say(f"The server is busy: {accepted.position} before this job.")
         result = follow.to_end(following)
         findings = follow.finish(following, result)
     code = CANCELLED if interrupts.asked else 0

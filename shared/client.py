@@ -19,7 +19,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from . import messages as m
 from .errors import InvalidInput, ServerUnreachable, from_data
-from .keys import Credentials, credentials, fingerprint, is_local
+from .keys import Credentials, credentials, fingerprint, is_local, known_servers
 from .limits import check_size
 from .version import VERSION
 from .wire import Envelope, pack, unpack
@@ -180,7 +180,7 @@ class Client:
 
     def no_answer(self) -> ServerUnreachable:
         """What is to be said when the server is silent. One that does not know our key is as silent as none at all."""
-        if is_local(self.address):
+        if is_local(self.address) and self.address not in known_servers():
             hint = "Start it with `assistive-server serve`, or check the address."
         else:
             hint = (
