@@ -519,13 +519,6 @@ def test_what_is_no_key_is_refused_and_nothing_is_trusted(addon: Any, elsewhere:
     assert runtime.state().server.status == "off"
 
 
-def test_the_own_key_goes_to_the_clipboard_as_a_server_takes_it(addon: Any) -> None:
-    del addon
-    assert bpy.ops.assistive.copy_key() == {"FINISHED"}
-    copied = bpy.context.window_manager.clipboard
-    assert not bpy.app.background or copied in ("", keys.own_pair().public)  # there is none without a window
-
-
 # --- the Blender in the background ------------------------------------------------------------------------------------
 
 
