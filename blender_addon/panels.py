@@ -429,10 +429,10 @@ class ASSISTIVE_PT_results(_Panel, bpy.types.Panel):  # type: ignore[misc]  # no
         column = layout.column(align=True)
         row = column.row(align=True)
         row.operator("assistive.export_texture", text="Export PNG", icon="EXPORT")
+        row.operator("assistive.mark_asset", text="Mark as Asset", icon="ASSET_MANAGER")
+        row = column.row(align=True)  # short ones: a third of the width cuts longer labels
         row.operator("assistive.open_report", text="Report", icon="URL")
         row.operator("assistive.compare_reports", text="Compare", icon="ARROW_LEFTRIGHT")
-        row = column.row(align=True)
-        row.operator("assistive.mark_asset", text="Mark as Asset", icon="ASSET_MANAGER")
         row.operator("assistive.delete_result", text="Delete", icon="TRASH")
 
     def _draw_figures(self, layout: Any, item: Any) -> None:

@@ -65,7 +65,7 @@ AROUND = (110, 40)
 BOTTOM = Box(0, SIZE[1] - 30, SIZE[0], 30)
 CANCEL_RENDER = 181
 #: How far "Apply" is above "Export PNG", in pixels.
-APPLY_ABOVE = 59
+APPLY_ABOVE = 90
 #: Mean difference of two pictures, of 255, from which on they show something else.
 DIFFERENT = 3.0
 #: A row's head, as `tests/matrix/run.py` wants it.
