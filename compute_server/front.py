@@ -21,7 +21,7 @@ import zmq
 
 from shared import errors
 from shared import messages as m
-from shared.limits import Limits, check_frames, check_limits
+from shared.limits import Limits, check_frames, check_header, check_limits
 from shared.version import VERSION
 from shared.wire import Frame, pack, peek, unpack
 
@@ -223,9 +223,10 @@ class Front:
         frames = [frame.buffer for frame in received]
         number = 0
         try:
+            check_header(frames)
+            preamble = peek(frames[0])
+            number = preamble.request  # first: a refusal without it would not be taken for the answer
             check_frames(frames, self._policy.limits)
-            preamble = peek(frames[0] if frames else b"")
-            number = preamble.request
             if self._intake.concerns(client, frames, preamble.kind):
                 self._intake.put(client, self._door.key_of(client), number, list(frames))
                 return

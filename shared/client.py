@@ -70,7 +70,7 @@ class Client:
         self.address = parse_address(address)
         self.timeout_s = timeout_s
         self._credentials = own or credentials(self.address)
-        self._message_bytes: int | None = None
+        self._welcome: m.Welcome | None = None
         self._numbers = itertools.count(1)
         self._events: deque[m.Event] = deque()
         self._context = zmq.Context()
@@ -126,8 +126,8 @@ class Client:
         """
         number = next(self._numbers)
         frames = pack(message, number)
-        if self._message_bytes is not None:
-            check_size(sum(memoryview(frame).nbytes for frame in frames), self._message_bytes)
+        if self._welcome is not None and self._welcome.message_bytes is not None:
+            check_size(sum(memoryview(frame).nbytes for frame in frames), self._welcome.message_bytes)
         self._socket.send_multipart(frames, copy=False)
         return number
 
@@ -153,7 +153,7 @@ class Client:
         frames = self._socket.recv_multipart(copy=False)
         envelope = unpack([frame.buffer for frame in frames], reader="the add-on", sender="the server")
         if isinstance(envelope.message, m.Welcome):
-            self._message_bytes = envelope.message.message_bytes
+            self._welcome = envelope.message
         return envelope
 
     def request(self, message: m.Request, reply: type[ReplyType], *, timeout_s: float | None = None) -> ReplyType:
@@ -214,6 +214,8 @@ class Client:
 
     def submit(self, job: m.Job, *, priority: int = 0) -> m.Accepted:
         """Hand `job` in and watch it. Handing in the same id again does no harm."""
+        if self._welcome is None:
+            self.hello()  # a server ends the connection of whoever sends it too large a frame
         return self.request(m.Submit(job, priority), m.Accepted, timeout_s=max(self.timeout_s, 60.0))
 
     def cancel(self, job_id: str) -> m.Accepted:

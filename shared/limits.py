@@ -32,14 +32,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     pixels: int = 1 << 28
 
 
+def check_header(frames: Sequence[Frame]) -> None:
+    """Raise :class:`InvalidInput` for a multipart whose header is missing, or too large to be looked into."""
+    size = memoryview(frames[0]).nbytes if frames else 0
+    if not 0 < size <= HEADER_BYTES:
+        raise InvalidInput(f"The message's header has {size} bytes; at most {HEADER_BYTES} are allowed.")
+
+
 def check_frames(frames: Sequence[Frame], limits: Limits) -> None:
-    """Raise :class:`InvalidInput`, which says the limit, for a multipart that is not even to be read."""
-    sizes = [memoryview(frame).nbytes for frame in frames]
-    check_size(sum(sizes), limits.message_bytes)
+    """Raise :class:`InvalidInput`, which says the limit, for a multipart of which only the header is to be read."""
+    check_size(sum(memoryview(frame).nbytes for frame in frames), limits.message_bytes)
     if len(frames) > FRAMES:
         raise InvalidInput(f"The message has {len(frames)} frames; at most {FRAMES} are allowed.")
-    if sizes and sizes[0] > HEADER_BYTES:
-        raise InvalidInput(f"The message's header has {sizes[0]} bytes; at most {HEADER_BYTES} are allowed.")
 
 
 def check_size(size: int, allowed: int) -> None:

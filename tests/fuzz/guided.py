@@ -40,13 +40,14 @@ def main(folder: str, runs: str) -> None:
         from shared import arrays, limits, scene, wire  # noqa: F401
     from shared import messages as m
     from shared.errors import AssistiveError
-    from shared.limits import Limits, check_frames, check_limits
+    from shared.limits import Limits, check_frames, check_header, check_limits
     from shared.scene import check_scene
     from shared.wire import unpack
 
     def read(data: bytes) -> None:
         frames = as_frames(data)
         try:
+            check_header(frames)
             check_frames(frames, Limits())
             message = unpack(frames).message
             check_limits(message, Limits())

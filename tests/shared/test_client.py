@@ -17,7 +17,7 @@ from shared import keys
 from shared import messages as m
 from shared.client import DEFAULT_PORT, Client, outcome, parse_address
 from shared.errors import ErrorData, InvalidInput, JobFailed, ProtocolMismatch, ServerUnreachable, UnknownJob
-from shared.version import PROTOCOL, VERSION
+from shared.version import OLDEST_PROTOCOL, PROTOCOL, VERSION
 from shared.wire import pack, unpack
 
 #: What a server answers: messages with the request number they are sent under (0: events), in order.
@@ -253,8 +253,11 @@ def test_a_late_answer_is_not_taken_for_the_next() -> None:
 def test_a_server_of_another_protocol_is_told_as_such() -> None:
     with Server(_polite) as server, Client(server.address) as client:
         header = bytes(pack(_welcome(), 1)[0])
-        server.raw_reply = [header.replace(b"\xa8protocol" + bytes([PROTOCOL]), b"\xa8protocol\x63")]
-        with pytest.raises(ProtocolMismatch, match="Update this side"):
+        for field, own in ((b"\xa8protocol", PROTOCOL), (b"\xa6oldest", OLDEST_PROTOCOL)):
+            assert field + bytes([own]) in header
+            header = header.replace(field + bytes([own]), field + b"\x63")
+        server.raw_reply = [header]
+        with pytest.raises(ProtocolMismatch, match="Update the add-on"):
             client.hello()
 
 
@@ -374,10 +377,13 @@ def test_events_go_on_when_the_server_comes_back_with_the_job() -> None:
 
 def test_a_request_whose_connection_is_cut_is_sent_again() -> None:
     with (
-        Server(lambda _message, _number: []) as server,
+        Server(_polite) as server,
         Proxy(server.address) as proxy,
         Client(proxy.address) as client,
     ):
+        client.hello()
+        server.heard.clear()
+        server.handler = lambda _message, _number: []
 
         def cut_then_answer() -> None:
             while not server.heard:

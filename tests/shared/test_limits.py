@@ -11,7 +11,7 @@ from compute_server.bench_scene import bench_scene
 from shared import messages as m
 from shared.client import Client
 from shared.errors import InvalidInput
-from shared.limits import FRAMES, HEADER_BYTES, Limits, check_frames, check_limits
+from shared.limits import FRAMES, HEADER_BYTES, Limits, check_frames, check_header, check_limits
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,18 @@ from shared.limits import FRAMES, HEADER_BYTES, Limits, check_frames, check_limi
     [
         ([b"h", b"x" * (2 << 20)], "2 MiB; this server takes at most 1 MiB"),
         ([b""] * (FRAMES + 1), f"at most {FRAMES}"),
-        ([b"h" * (HEADER_BYTES + 1)], f"at most {HEADER_BYTES}"),
     ],
 )
 def test_a_multipart_that_is_too_large_is_refused_with_the_limit(frames: list[bytes], sentence: str) -> None:
     limits = Limits(message_bytes=1 << 20 if len(frames) == 2 else 1 << 30)
     with pytest.raises(InvalidInput, match=sentence):
         check_frames(frames, limits)
+
+
+@pytest.mark.parametrize("frames", [[], [b""], [b"h" * (HEADER_BYTES + 1), b"x"]])
+def test_a_header_that_is_missing_or_too_large_is_not_looked_into(frames: list[bytes]) -> None:
+    with pytest.raises(InvalidInput, match=f"at most {HEADER_BYTES}"):
+        check_header(frames)
 
 
 def test_a_scene_with_too_many_triangles_or_texels_is_refused_with_the_limit() -> None:
@@ -50,11 +55,20 @@ def test_too_many_pixels_are_refused_with_the_limit() -> None:
 
 
 def test_a_server_says_its_limits_and_refuses_what_is_beyond_them() -> None:
-    options = ("--max-message-mib", "1", "--max-texture", "32")
+    options = ("--max-message-mib", "2", "--max-texture", "32")
     with running_server(*options) as (_, address), Client(address, timeout_s=60) as client:
+        with pytest.raises(InvalidInput, match="at most 2 MiB"):  # which it asks for before it sends anything
+            client.submit(small_job("bytes", scene=bench_scene(2048)))
         with pytest.raises(InvalidInput, match="at most 32 along a side"):
             client.submit(small_job("texels", scene=bench_scene(64)))
-        assert client.hello().message_bytes == 1 << 20
-        with pytest.raises(InvalidInput, match="at most 1 MiB"):
-            client.submit(small_job("bytes", scene=bench_scene(2048)))
         assert client.hello().jobs_queued == 0
+
+
+def test_a_refusal_of_what_is_too_large_is_the_answer_to_its_request() -> None:
+    with running_server("--max-message-mib", "2") as (_, address), Client(address) as client:
+        number = client.send(m.Submit(small_job("bytes", scene=bench_scene(640))))
+        envelope = client.receive(60)
+        assert envelope is not None
+        assert envelope.request == number
+        assert isinstance(envelope.message, m.Refused)
+        assert "at most 2 MiB" in envelope.message.error.message
