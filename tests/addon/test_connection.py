@@ -65,7 +65,7 @@ def test_a_server_is_started_where_nobody_answers_and_ends_with_the_connection()
         assert connected.local
     finally:
         connection.close()
-    with client.Client(connected.address) as asked, pytest.raises(errors.ServerUnreachable):
+    with pytest.raises(errors.ServerUnreachable), client.Client(connected.address) as asked:
         asked.hello(timeout_s=1.0)
 
 
