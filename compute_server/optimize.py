@@ -31,7 +31,7 @@ from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
-from .render.sampling import Transport
+from .render.taps import Transport
 from .steppers import Octaves, Stepper, project, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views

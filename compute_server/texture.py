@@ -19,7 +19,8 @@ from shared.scene import Scene, Texture, UvTexture, VertexTexture
 from .render.color import from_bytes, saturate, srgb_decode, to_bytes
 from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
-from .render.sampling import MipLayout, build_pool
+from .render.sampling import build_pool
+from .render.taps import MipLayout
 from .texel_surface import in_uv_space, tiles
 
 #: Up to this share of the texture's size, padding takes the nearest texel; farther away, one of the nearer ones.

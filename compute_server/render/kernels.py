@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .taps import MipLayout, MipTaps, Transport
+
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
-    from .sampling import Transport
     from .view_transform import Table
 
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
@@ -94,62 +95,66 @@ def _interpolate(  # type: ignore[no-untyped-def]
     return position_out, normal_out, uv_out, footprint_out
 
 
-def uv_taps(
-    uv: Tensor, footprint: Tensor, sizes: tuple[tuple[int, int], ...], starts: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Stands for ``sampling.uv_taps_reference``: index and weight, [P, 8] each."""
-    index, weight = _uv_taps(uv.numpy(), footprint.numpy(), np.array(sizes), np.array(starts))
-    return torch.from_numpy(index), torch.from_numpy(weight)
+def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
+    """Stands for ``sampling.mip_places_reference``."""
+    height, width = layout.sizes[0]
+    place = torch.empty(len(uv), 3)
+    _mip_places(uv.numpy(), footprint.numpy(), float(height * width), len(layout.sizes) - 1.0, place.numpy())
+    return place
 
 
 @nb.njit(cache=True, parallel=True)
-def _uv_taps(uv, footprint, sizes, starts):  # type: ignore[no-untyped-def]
-    count = uv.shape[0]
-    index, weight = np.empty((count, 8), np.int32), np.empty((count, 8), np.float32)
-    texels, top = np.float32(sizes[0, 0] * sizes[0, 1]), np.float32(sizes.shape[0] - 1)
-    for p in nb.prange(count):
-        level = np.float32(0.5) * np.log2(max(footprint[p] * texels, np.float32(1e-20)))
-        level = min(max(level, np.float32(0)), top)
-        lower = int(level)
-        blend = level - np.float32(lower)
-        u, v = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
-        for half in range(2):
-            at = min(lower + half, sizes.shape[0] - 1)
-            share = blend if half else np.float32(1) - blend
-            rows, columns = sizes[at, 0], sizes[at, 1]
-            x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
-            x0, y0 = np.floor(x), np.floor(y)
-            fx, fy = x - x0, y - y0
-            # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
-            left = int(x0) if x0 >= 0 else columns - 1
-            low = int(y0) if y0 >= 0 else rows - 1
-            right = left + 1 if left + 1 < columns else 0
-            high = low + 1 if low + 1 < rows else 0
-            k = 4 * half
-            index[p, k] = starts[at] + low * columns + left
-            index[p, k + 1] = starts[at] + low * columns + right
-            index[p, k + 2] = starts[at] + high * columns + left
-            index[p, k + 3] = starts[at] + high * columns + right
-            weight[p, k] = share * (1 - fx) * (1 - fy)
-            weight[p, k + 1] = share * fx * (1 - fy)
-            weight[p, k + 2] = share * (1 - fx) * fy
-            weight[p, k + 3] = share * fx * fy
-    return index, weight
+def _mip_places(uv, footprint, texels, top, place):  # type: ignore[no-untyped-def]
+    texels, top = np.float32(texels), np.float32(top)
+    for p in nb.prange(uv.shape[0]):
+        place[p, 0], place[p, 1] = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
+        covered = footprint[p] * texels
+        # Most samples of a texture that is not much finer than the picture need no logarithm.
+        place[p, 2] = min(np.float32(0.5) * np.log2(covered), top) if covered > 1 else np.float32(0)
+
+
+@nb.njit(cache=True)
+def _bilinear(u, v, share, rows, columns, start):  # type: ignore[no-untyped-def]
+    """Indices and weights of the four taps on one level. Unsigned indices spare numba its test for negative ones."""
+    x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
+    x0, y0 = np.floor(x), np.floor(y)
+    fx, fy = x - x0, y - y0
+    # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
+    left = int(x0) if x0 >= 0 else columns - 1
+    low = int(y0) if y0 >= 0 else rows - 1
+    right = left + 1 if left + 1 < columns else 0
+    high = low + 1 if low + 1 < rows else 0
+    low, high = start + low * columns, start + high * columns
+    one = np.float32(1)
+    return (
+        (np.uint64(low + left), np.uint64(low + right), np.uint64(high + left), np.uint64(high + right)),
+        (share * (one - fx) * (one - fy), share * fx * (one - fy), share * (one - fx) * fy, share * fx * fy),
+    )
 
 
 def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = transport.base.clone()
-    _gather(
-        pool.detach().contiguous().numpy(),
-        transport.taps.index.numpy(),
-        transport.taps.weight.numpy(),
-        transport.light.numpy(),
-        transport.pixel.numpy(),
-        transport.view_start.numpy(),
-        picture.view(-1, 3).numpy(),
-    )
+    run = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
+    colors, view_start = pool.detach().contiguous().numpy(), transport.view_start.numpy()
+    run(colors, *_arrays(transport), view_start, picture.view(-1, 3).numpy())
     return picture
+
+
+def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
+    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
+    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
+    pools = torch.zeros(parts, texels, 3)
+    run = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
+    run(grad.reshape(-1, 3).numpy(), *_arrays(transport), pools.numpy())
+    return pools[0] if parts == 1 else pools.sum(dim=0)
+
+
+def _arrays(transport: Transport) -> tuple[np.ndarray, ...]:
+    taps, rest = transport.taps, (transport.light.numpy(), transport.pixel.numpy())
+    if isinstance(taps, MipTaps):
+        return (taps.place.numpy(), np.array(taps.layout.sizes), np.array(taps.layout.starts), *rest)
+    return (taps.index.numpy(), taps.weight.numpy(), *rest)
 
 
 @nb.njit(cache=True, parallel=True)
@@ -167,21 +172,6 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
             picture[pixel[p], 2] += b * light[p, 2]
 
 
-def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
-    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
-    pools = np.zeros((parts, texels, 3), np.float32)
-    _scatter(
-        grad.reshape(-1, 3).numpy(),
-        transport.taps.index.numpy(),
-        transport.taps.weight.numpy(),
-        transport.light.numpy(),
-        transport.pixel.numpy(),
-        pools,
-    )
-    return torch.from_numpy(pools[0] if len(pools) == 1 else pools.sum(axis=0))
-
-
 @nb.njit(cache=True, parallel=True)
 def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyped-def]
     parts, count = pools.shape[0], pixel.shape[0]
@@ -190,13 +180,66 @@ def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyp
         for p in range(count * part // parts, count * (part + 1) // parts):
             at = pixel[p]
             r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
-            if r == 0.0 and g == 0.0 and b == 0.0:
-                continue
             for k in range(index.shape[1]):
-                w, texel = weight[p, k], index[p, k]
-                pool[texel, 0] += w * r
-                pool[texel, 1] += w * g
-                pool[texel, 2] += w * b
+                _add(pool, index[p, k], weight[p, k], r, g, b)
+
+
+@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+def _gather_mips(pool, place, sizes, starts, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
+    for view in nb.prange(view_start.shape[0] - 1):
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
+            u, v, level = place[p, 0], place[p, 1], place[p, 2]
+            lower = np.uint64(level)
+            blend = level - np.float32(lower)
+            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
+            r, g, b = _mixed(pool, at, w)
+            if blend > 0:
+                upper = lower + np.uint64(1)
+                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
+                more_r, more_g, more_b = _mixed(pool, at, w)
+                r, g, b = r + more_r, g + more_g, b + more_b
+            to = np.uint64(pixel[p])
+            picture[to, 0] += r * light[p, 0]
+            picture[to, 1] += g * light[p, 1]
+            picture[to, 2] += b * light[p, 2]
+
+
+@nb.njit(cache=True)
+def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
+    """The colour of four taps."""
+    return (
+        w[0] * pool[at[0], 0] + w[1] * pool[at[1], 0] + w[2] * pool[at[2], 0] + w[3] * pool[at[3], 0],
+        w[0] * pool[at[0], 1] + w[1] * pool[at[1], 1] + w[2] * pool[at[2], 1] + w[3] * pool[at[3], 1],
+        w[0] * pool[at[0], 2] + w[1] * pool[at[1], 2] + w[2] * pool[at[2], 2] + w[3] * pool[at[3], 2],
+    )
+
+
+@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+def _scatter_mips(grad, place, sizes, starts, light, pixel, pools):  # type: ignore[no-untyped-def]
+    parts, count = pools.shape[0], pixel.shape[0]
+    for part in nb.prange(parts):
+        pool = pools[part]
+        for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
+            to = np.uint64(pixel[p])
+            r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
+            u, v, level = place[p, 0], place[p, 1], place[p, 2]
+            lower = np.uint64(level)
+            blend = level - np.float32(lower)
+            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
+            for k in range(4):
+                _add(pool, at[k], w[k], r, g, b)
+            if blend > 0:
+                upper = lower + np.uint64(1)
+                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
+                for k in range(4):
+                    _add(pool, at[k], w[k], r, g, b)
+
+
+@nb.njit(cache=True)
+def _add(pool, texel, w, r, g, b):  # type: ignore[no-untyped-def]
+    pool[texel, 0] += w * r
+    pool[texel, 1] += w * g
+    pool[texel, 2] += w * b
 
 
 def look_up(linear: Tensor, table: Table) -> Tensor:

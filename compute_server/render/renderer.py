@@ -21,7 +21,8 @@ from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
 from .lighting import Lighting
 from .rasterizer import Rasterizer
-from .sampling import MipLayout, Transport, accumulate, uv_taps, vertex_taps
+from .sampling import accumulate, mip_taps, vertex_taps
+from .taps import MipLayout, MipTaps, Taps, Transport
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Renderer:
         visible = self.rasterizer.rasterize(self.geometry, matrices, height * side, width * side)
         surface = gbuffer.build(self.geometry, visible, matrices, eyes)
         pixel = _pixels(visible.sample, width, side)
-        taps = vertex_taps(self.geometry, surface) if self.layout is None else uv_taps(surface, self.layout)
+        taps: Taps | MipTaps
+        taps = vertex_taps(self.geometry, surface) if self.layout is None else mip_taps(surface, self.layout)
         reflected = self.lighting.reflect(views, surface, visible.view_start, eyes)
         base = _backdrop(views, height, width, pixel, samples, self.geometry.device)
         if reflected.added is not None:

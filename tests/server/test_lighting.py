@@ -15,7 +15,8 @@ from compute_server.render.geometry import from_mesh
 from compute_server.render.lighting import Mode, lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
-from compute_server.render.sampling import MipLayout, accumulate, build_pool
+from compute_server.render.sampling import accumulate, build_pool
+from compute_server.render.taps import MipLayout
 from shared.errors import InvalidInput
 from shared.scene import (
     GlowLight,

@@ -31,7 +31,8 @@ from compute_server.render.geometry import clip_from_world, from_mesh
 from compute_server.render.lighting import Lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
-from compute_server.render.sampling import MipLayout, Transport, accumulate, build_pool
+from compute_server.render.sampling import accumulate, build_pool
+from compute_server.render.taps import MipLayout, Transport
 from shared.scene import Camera, LightState, Mesh, PointLight, View
 
 EPS = float(np.finfo(np.float32).eps)
@@ -216,7 +217,8 @@ def _gradient_views() -> list[View]:
 
 
 def _uses_coarse_levels(transport: Transport, layout: MipLayout) -> bool:
-    return bool((transport.taps.weight[transport.taps.index >= layout.starts[1]] > 0.1).any())
+    taps = transport.taps.listed()
+    return bool((taps.weight[taps.index >= layout.starts[1]] > 0.1).any())
 
 
 @pytest.mark.parametrize("mips", [True, False], ids=["with mips", "without mips"])
