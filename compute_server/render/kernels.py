@@ -5,7 +5,7 @@ Work is split into as many parts as there are threads, in a fixed order, so that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba as nb
 import numpy as np
@@ -135,7 +135,7 @@ def _bilinear(u, v, share, rows, columns, start):  # type: ignore[no-untyped-def
 def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = transport.base.clone()
-    run = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
+    run: Any = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
     colors, view_start = pool.detach().contiguous().numpy(), transport.view_start.numpy()
     run(colors, *_arrays(transport), view_start, picture.view(-1, 3).numpy())
     return picture
@@ -145,7 +145,7 @@ def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
     parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
     pools = torch.zeros(parts, texels, 3)
-    run = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
+    run: Any = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
     run(grad.reshape(-1, 3).numpy(), *_arrays(transport), pools.numpy())
     return pools[0] if parts == 1 else pools.sum(dim=0)
 
