@@ -56,16 +56,20 @@ def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-unt
 
 
 @nb.njit(cache=True)
-def _edges(a, b, c):  # type: ignore[no-untyped-def]
+def _edges(clip, a, b, c):  # type: ignore[no-untyped-def]
     """(∂x, ∂y, constant) of each corner's weight over w in NDC, times |det|: nine numbers, and |det|.
 
-    The inverse of the matrix whose rows are the corners' (x, y, w), by cross products, and never divided: so a shared
-    edge has the very same numbers with opposite sign in both triangles, and no sample falls between them.
+    The inverse of the matrix whose rows are the (x, y, w) of corners `a`, `b` and `c`, by cross products, and never
+    divided: so a shared edge has the very same numbers with opposite sign in both triangles, and no sample falls
+    between them.
     """
-    a_x, a_y, a_1 = b[1] * c[3] - b[3] * c[1], b[3] * c[0] - b[0] * c[3], b[0] * c[1] - b[1] * c[0]
-    b_x, b_y, b_1 = c[1] * a[3] - c[3] * a[1], c[3] * a[0] - c[0] * a[3], c[0] * a[1] - c[1] * a[0]
-    c_x, c_y, c_1 = a[1] * b[3] - a[3] * b[1], a[3] * b[0] - a[0] * b[3], a[0] * b[1] - a[1] * b[0]
-    det = a[0] * a_x + a[1] * a_y + a[3] * a_1
+    x_a, y_a, w_a = clip[a, 0], clip[a, 1], clip[a, 3]
+    x_b, y_b, w_b = clip[b, 0], clip[b, 1], clip[b, 3]
+    x_c, y_c, w_c = clip[c, 0], clip[c, 1], clip[c, 3]
+    a_x, a_y, a_1 = y_b * w_c - w_b * y_c, w_b * x_c - x_b * w_c, x_b * y_c - y_b * x_c
+    b_x, b_y, b_1 = y_c * w_a - w_c * y_a, w_c * x_a - x_c * w_a, x_c * y_a - y_c * x_a
+    c_x, c_y, c_1 = y_a * w_b - w_a * y_b, w_a * x_b - x_a * w_b, x_a * y_b - y_a * x_b
+    det = x_a * a_x + y_a * a_y + w_a * a_1
     if det < 0.0:
         return -a_x, -a_y, -a_1, -b_x, -b_y, -b_1, -c_x, -c_y, -c_1, -det
     return a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det
@@ -129,20 +133,21 @@ def _bounded(low, high, slope, constant, per_slope, offset):  # type: ignore[no-
 
 
 @nb.njit(cache=True)
-def _draw_triangle(index, a, b, c, box, x, y, depth, winner):  # type: ignore[no-untyped-def]
-    """Depth-test one triangle into `depth` and `winner` [H, W], on rows and columns of `box`."""
-    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(a, b, c)
+def _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, winner):  # type: ignore[no-untyped-def]
+    """Depth-test one triangle into `depth` and `winner` [H, W], between columns `left` and `right`, rows
+    `top` and `bottom`."""
+    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(clip, a, b, c)
     if det == 0.0:
         return
-    z_x = (a_x * a[2] + b_x * b[2] + c_x * c[2]) / det
-    z_y = (a_y * a[2] + b_y * b[2] + c_y * c[2]) / det
-    z_1 = (a_1 * a[2] + b_1 * b[2] + c_1 * c[2]) / det
-    left, right, top, bottom = box
+    z_a, z_b, z_c = clip[a, 2], clip[b, 2], clip[c, 2]
+    z_x = (a_x * z_a + b_x * z_b + c_x * z_c) / det
+    z_y = (a_y * z_a + b_y * z_b + c_y * z_c) / det
+    z_1 = (a_1 * z_a + b_1 * z_b + c_1 * z_c) / det
     half = 0.5 * x.shape[0]
     per_a, per_b, per_c = -half / (a_x or 1.0), -half / (b_x or 1.0), -half / (c_x or 1.0)
     for row in range(np.uint64(top), np.uint64(bottom + 1)):
         a_r, b_r, c_r = a_y * y[row] + a_1, b_y * y[row] + b_1, c_y * y[row] + c_1
-        low, high = _bounded(float(left), float(right), a_x, a_r, per_a, half - 0.5)
+        low, high = _bounded(left, right, a_x, a_r, per_a, half - 0.5)
         low, high = _bounded(low, high, b_x, b_r, per_b, half - 0.5)
         low, high = _bounded(low, high, c_x, c_r, per_c, half - 0.5)
         if not low <= high:
@@ -173,7 +178,8 @@ def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[n
     winner = np.empty((matrices.shape[0], height, width), np.int32)
     x, y = _sample_grid(height, width)
     for view in nb.prange(matrices.shape[0]):
-        winner[view] = -1
+        seen = winner[view]
+        seen[:] = -1
         clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 2))
         _project(positions, matrices[view], height, width, clip, at)
         depth = np.full((height, width), np.inf)
@@ -187,8 +193,7 @@ def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[n
             left, right = max(np.ceil(low - 1e-6), 0.0), min(np.floor(high + 1e-6), width - 1.0)
             top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), height - 1.0)
             if left <= right and top <= bottom:
-                box = int(left), int(right), int(top), int(bottom)
-                _draw_triangle(index, clip[a], clip[b], clip[c], box, x, y, depth, winner[view])
+                _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, seen)
     return winner
 
 
@@ -222,7 +227,9 @@ def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[n
                     continue
                 if index != last:
                     a, b, c = triangles[index]
-                    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, _ = _edges(clip[a], clip[b], clip[c])
+                    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, _ = _edges(
+                        clip, np.uint64(a), np.uint64(b), np.uint64(c)
+                    )
                     last = index
                 e_a = a_x * x[column] + (a_y * y[row] + a_1)
                 e_b = b_x * x[column] + (b_y * y[row] + b_1)
