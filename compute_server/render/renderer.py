@@ -48,13 +48,13 @@ class Renderer:
         pixel = _pixels(visible.sample, width, side)
         taps: Taps | MipTaps
         taps = vertex_taps(self.geometry, surface) if self.layout is None else mip_taps(surface, self.layout)
-        reflected = self.lighting.reflect(views, surface, visible.view_start, eyes)
+        reflected = self.lighting.reflect(views, surface, visible.view_start, eyes, 1 / samples)
         base = _backdrop(views, height, width, pixel, samples, self.geometry.device)
         if reflected.added is not None:
-            base.view(-1, 3).index_add_(0, pixel.long(), reflected.added, alpha=1 / samples)
+            base.view(-1, 3).index_add_(0, pixel.long(), reflected.added)
         return Transport(
             taps=taps,
-            light=reflected.scale.mul_(1 / samples),
+            light=reflected.scale,
             pixel=pixel,
             view_start=visible.view_start,
             base=base,
