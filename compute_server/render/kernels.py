@@ -51,48 +51,60 @@ def _interpolate(  # type: ignore[no-untyped-def]
     position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
     for view in nb.prange(view_start.shape[0] - 1):
-        m, eye, xyw = matrices[view], eyes[view], np.empty((3, 3))
-        last, scale = -1, 0.0
-        for p in range(view_start[view], view_start[view + 1]):
+        m = matrices[view]
+        e_x, e_y, e_z, e_w = eyes[view, 0], eyes[view, 1], eyes[view, 2], eyes[view, 3]
+        # Position, normal and UV of the three corners: eight numbers are interpolated at once.
+        corner, mixed = np.empty((3, 8), np.float32), np.empty(8, np.float32)
+        last, scale, w_a, w_b, w_c = np.int32(-1), 0.0, 0.0, 0.0, 0.0
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
             t = triangle[p]
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            b0, b1 = barycentric[p, 0], barycentric[p, 1]
-            b2 = 1 - b0 - b1
             if t != last:
-                for i, row in enumerate((0, 1, 3)):
-                    for j, v in enumerate((a, b, c)):
-                        xyw[j, i] = (
-                            m[row, 0] * positions[v, 0]
-                            + m[row, 1] * positions[v, 1]
-                            + m[row, 2] * positions[v, 2]
-                            + m[row, 3]
-                        )
-                det = (
-                    xyw[0, 0] * (xyw[1, 1] * xyw[2, 2] - xyw[1, 2] * xyw[2, 1])
-                    - xyw[0, 1] * (xyw[1, 0] * xyw[2, 2] - xyw[1, 2] * xyw[2, 0])
-                    + xyw[0, 2] * (xyw[1, 0] * xyw[2, 1] - xyw[1, 1] * xyw[2, 0])
-                )
-                uv_area = (uv[t, 1, 0] - uv[t, 0, 0]) * (uv[t, 2, 1] - uv[t, 0, 1]) - (uv[t, 1, 1] - uv[t, 0, 1]) * (
-                    uv[t, 2, 0] - uv[t, 0, 0]
-                )
-                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
                 last = t
-            w = b0 * xyw[0, 2] + b1 * xyw[1, 2] + b2 * xyw[2, 2]
+                _corners(np.uint64(t), positions, triangles, normals, uv, corner)
+                x_a, y_a, w_a = _xyw(m, corner, 0)
+                x_b, y_b, w_b = _xyw(m, corner, 1)
+                x_c, y_c, w_c = _xyw(m, corner, 2)
+                det = x_a * (y_b * w_c - w_b * y_c) - y_a * (x_b * w_c - w_b * x_c) + w_a * (x_b * y_c - y_b * x_c)
+                uv_area = (corner[1, 6] - corner[0, 6]) * (corner[2, 7] - corner[0, 7]) - (
+                    corner[1, 7] - corner[0, 7]
+                ) * (corner[2, 6] - corner[0, 6])
+                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
+            b_a, b_b = barycentric[p, 0], barycentric[p, 1]
+            b_c = np.float32(1) - b_a - b_b
+            for i in range(8):
+                mixed[i] = corner[0, i] * b_a + corner[1, i] * b_b + corner[2, i] * b_c
+            w = b_a * w_a + b_b * w_b + b_c * w_c
             footprint_out[p] = scale * w * w * w
-            for axis in range(2):
-                uv_out[p, axis] = uv[t, 0, axis] * b0 + uv[t, 1, axis] * b1 + uv[t, 2, axis] * b2
-            facing, length = 0.0, 0.0
-            for axis in range(3):
-                x = positions[a, axis] * b0 + positions[b, axis] * b1 + positions[c, axis] * b2
-                n = normals[t, 0, axis] * b0 + normals[t, 1, axis] * b1 + normals[t, 2, axis] * b2
-                position_out[p, axis] = x
-                normal_out[p, axis] = n
-                length += n * n
-                facing += n * (eye[axis] - eye[3] * x)
-            unit = (-1.0 if facing < 0 else 1.0) / max(np.sqrt(length), 1e-12)
-            for axis in range(3):
-                normal_out[p, axis] *= unit
+            x, y, z, n_x, n_y, n_z = mixed[0], mixed[1], mixed[2], mixed[3], mixed[4], mixed[5]
+            facing = n_x * (e_x - e_w * x) + n_y * (e_y - e_w * y) + n_z * (e_z - e_w * z)
+            unit = np.float32(1) / max(np.sqrt(n_x * n_x + n_y * n_y + n_z * n_z), np.float32(1e-12))
+            unit = -unit if facing < 0 else unit
+            position_out[p, 0], position_out[p, 1], position_out[p, 2] = x, y, z
+            normal_out[p, 0], normal_out[p, 1], normal_out[p, 2] = n_x * unit, n_y * unit, n_z * unit
+            uv_out[p, 0], uv_out[p, 1] = mixed[6], mixed[7]
     return position_out, normal_out, uv_out, footprint_out
+
+
+@nb.njit(cache=True)
+def _corners(t, positions, triangles, normals, uv, corner):  # type: ignore[no-untyped-def]
+    """Fill `corner` [3, 8] with position, normal and UV of a triangle's corners."""
+    for k in range(np.uint64(3)):
+        vertex = np.uint64(triangles[t, k])
+        for axis in range(np.uint64(3)):
+            corner[k, axis] = positions[vertex, axis]
+            corner[k, axis + np.uint64(3)] = normals[t, k, axis]
+        corner[k, 6], corner[k, 7] = uv[t, k, 0], uv[t, k, 1]
+
+
+@nb.njit(cache=True)
+def _xyw(m, corner, k):  # type: ignore[no-untyped-def]
+    """x, y and w of a corner in clip space."""
+    x, y, z = corner[k, 0], corner[k, 1], corner[k, 2]
+    return (
+        m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
+        m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
+        m[3, 0] * x + m[3, 1] * y + m[3, 2] * z + m[3, 3],
+    )
 
 
 def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
