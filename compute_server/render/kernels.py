@@ -144,6 +144,73 @@ def _bilinear(u, v, share, rows, columns, start):  # type: ignore[no-untyped-def
     )
 
 
+def pixels(sample: Tensor, width: int, side: int) -> Tensor:
+    """Stands for ``renderer.pixels_reference``."""
+    result = torch.empty(len(sample), dtype=torch.int32)
+    _pixels(sample.numpy(), width, side, result.numpy(), nb.get_num_threads())
+    return result
+
+
+@nb.njit(cache=True, parallel=True)
+def _pixels(sample, width, side, result, parts):  # type: ignore[no-untyped-def]
+    count, across = sample.shape[0], width * side
+    # Samples come row by row: only the first of a row needs a division, and columns have a table.
+    column = (np.arange(across) // side).astype(np.int32)
+    for part in nb.prange(parts):
+        begin, to = 0, np.int32(0)
+        for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
+            at = np.int64(sample[p])
+            if at >= begin + across or begin == 0:
+                begin = at // across * across
+                to = np.int32(at // across // side * width)
+            result[p] = to + column[np.uint64(at - begin)]
+
+
+def backdrop(pictures: Tensor, height: int, width: int, pixel: Tensor, view_start: Tensor, samples: int) -> Tensor:
+    """Stands for ``renderer.backdrop_reference`` of pictures no larger than the frame."""
+    base = torch.empty(len(pictures), height, width, 3)
+    _backdrop(pictures.numpy(), pixel.numpy(), view_start.numpy(), samples, base.numpy())
+    return base
+
+
+@nb.njit(cache=True, parallel=True)
+def _backdrop(pictures, pixel, view_start, samples, base):  # type: ignore[no-untyped-def]
+    _, height, width, _ = base.shape
+    x0, x1, fx = _stretched(pictures.shape[2], width)
+    y0, y1, fy = _stretched(pictures.shape[1], height)
+    for view in nb.prange(base.shape[0]):
+        hits = np.zeros(height * width, np.int32)
+        begin = np.uint64(view * height * width)
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
+            hits[np.uint64(pixel[p]) - begin] += 1
+        picture, result = pictures[view], base[view]
+        mixed = np.empty((pictures.shape[2], 3), np.float32)
+        for row in range(np.uint64(height)):
+            low, high, share = y0[row], y1[row], fy[row]
+            for column in range(np.uint64(pictures.shape[2])):
+                for channel in range(3):
+                    near, far = picture[low, column, channel], picture[high, column, channel]
+                    mixed[column, channel] = near + (far - near) * share
+            for column in range(np.uint64(width)):
+                uncovered = np.float32(1) - np.float32(hits[row * np.uint64(width) + column]) / np.float32(samples)
+                left, right, share = x0[column], x1[column], fx[column]
+                for channel in range(3):
+                    near, far = mixed[left, channel], mixed[right, channel]
+                    result[row, column, channel] = (near + (far - near) * share) * uncovered
+
+
+@nb.njit(cache=True)
+def _stretched(few, many):  # type: ignore[no-untyped-def]
+    """For each of `many` pixels across, the two of `few` that it lies between, and how near it is to the second."""
+    low, high, share = np.empty(many, np.uint64), np.empty(many, np.uint64), np.empty(many, np.float32)
+    for i in range(many):
+        place = max((i + 0.5) * few / many - 0.5, 0.0)
+        low[i] = min(int(place), few - 1)
+        high[i] = min(int(place) + 1, few - 1)
+        share[i] = place - int(place)
+    return low, high, share
+
+
 def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = transport.base.clone()

@@ -99,15 +99,15 @@ def _compiled_and_defined(states: list[LightState]) -> tuple[torch.Tensor, torch
 def test_the_compiled_light_equals_the_definition(name: str) -> None:
     compiled, defined = _compiled_and_defined([LightState(name=name, lights=(LAMPS[name],))])
     assert (defined > 0).any()
-    # Angles and distances are rounded to float32, and the cone of a spot or a panel is steep.
-    torch.testing.assert_close(compiled, defined, rtol=2e-5, atol=2e-6 * float(defined.max()))
+    # A cosine is rounded to about 3e-7, and the soft edge of the spot is 0.024 of it wide.
+    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
 
 
 def test_compiled_views_have_each_their_own_lights_and_world() -> None:
     several = LightState(name="several", lights=tuple(LAMPS.values()), world=(0.1, 0.2, 0.3))
     states = [several, LightState(name="dark"), LightState(name="sky", world=(1.0, 0.5, 0.2)), several]
     compiled, defined = _compiled_and_defined(states)
-    torch.testing.assert_close(compiled, defined, rtol=2e-5, atol=2e-6 * float(defined.max()))
+    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
 
 
 # --- open -------------------------------------------------------------------------------------------------------------
