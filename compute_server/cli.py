@@ -97,9 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     bench = command(commands, "bench", _bench, "time a step against its classifier alone")
     bench.add_argument("--views", type=positive, default=15)
     bench.add_argument("--size", type=positive, help="side of the pictures (default: the classifier's own)")
-    bench.add_argument("--model", default="efficientnet_lite0")
+    bench.add_argument("--model", type=names, default=("efficientnet_lite0",), help="one, or several with commas")
     bench.add_argument("--samples", type=int, choices=(1, 4, 9, 16), default=4, help="samples per pixel")
     bench.add_argument("--texture-size", type=positive, default=512)
+    bench.add_argument("--triangles", type=positive, default=14_400)
+    bench.add_argument("--standard", action="store_true", help="with the Standard preset's augmentations and octaves")
     bench.add_argument("--repeats", type=positive, default=15)
     bench.add_argument("--json", action="store_true", help="print JSON")
     device_arguments(bench)
@@ -322,10 +324,12 @@ def _bench(given: argparse.Namespace) -> int:
     from .worker_process import worker_environment
 
     # In a process of its own, with the environment that a worker has.
-    options = ["--views", given.views, "--model", given.model, "--samples", given.samples]
+    options = ["--views", given.views, "--model", ",".join(given.model), "--samples", given.samples]
     options += ["--texture-size", given.texture_size, "--repeats", given.repeats]
     options += ["--device", given.device, "--rasterizer", given.rasterizer]
+    options += ["--triangles", given.triangles]
     options += ["--size", given.size] if given.size else []
+    options += ["--standard"] if given.standard else []
     options += ["--json"] if given.json else []
     command = [sys.executable, "-m", "compute_server.bench", *map(str, options)]
     return subprocess.run(command, env=worker_environment(), check=False).returncode

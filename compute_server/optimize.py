@@ -31,7 +31,7 @@ from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
-from .render.sampling import Transport
+from .render.taps import Transport
 from .steppers import Octaves, Stepper, project, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
@@ -413,32 +413,57 @@ def gradient(
     free = theta.detach().requires_grad_()
     images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
-    began = time.perf_counter()
+    clock = _Clock(problem.device)
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
     loss, certainty = classifier_loss(problem, shown)
     loss.backward()  # type: ignore[no-untyped-call]
-    _wait(problem.device)
-    classifier_seconds = time.perf_counter() - began
+    clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
     if settings.smoothness and problem.covered is not None:
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    if not math.isfinite(float(loss.detach())):
+    # The only place in a step where the host waits for the device, when all of it is under way.
+    told = torch.cat([loss.detach()[None], certainty]).cpu()
+    if not math.isfinite(float(told[0])):
         raise JobFailed(
-            f"The loss became {float(loss.detach())} at step {step + 1}.",
+            f"The loss became {float(told[0])} at step {step + 1}.",
             hint="Look for lights or positions of absurd size, and for a target that is every class.",
         )
     report = StepReport(
         step=step + 1,
-        loss=float(loss.detach()),
-        confidence=certainty,
+        loss=float(told[0]),
+        confidence=told[1:],
         pictures=seen.detach(),
         theta=theta,
         seconds=0.0,
-        classifier_seconds=classifier_seconds,
+        classifier_seconds=clock.seconds(),
     )
     return report, free.grad
+
+
+class _Clock:
+    """Times what a device does from now until :meth:`stop`, without waiting for it; reading it waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        count = 2 if device.type == "cuda" else 0
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(count)]  # type: ignore[no-untyped-call]
+        self._times = [time.perf_counter()]
+        if self._events:
+            self._events[0].record()
+
+    def stop(self) -> None:
+        """The work to be timed has been asked for."""
+        self._times.append(time.perf_counter())
+        if self._events:
+            self._events[1].record()
+
+    def seconds(self) -> float:
+        """How long it took."""
+        if not self._events:
+            return self._times[1] - self._times[0]
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000
 
 
 def _step_rng(seed: int, step: int) -> np.random.Generator:
@@ -449,11 +474,6 @@ def _step_rng(seed: int, step: int) -> np.random.Generator:
 def classifier_loss(problem: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
     """Objective over classifiers and views, and the first classifier's confidence in each view."""
     return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class _Best:

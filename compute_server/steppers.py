@@ -32,7 +32,7 @@ class Sign:
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        return theta - alpha * gradient.sign()
+        return torch.sub(theta, gradient.sign(), alpha=alpha)
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
@@ -50,17 +50,21 @@ class MomentumSign:
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        unit = gradient / gradient.abs().mean().clamp_min(torch.finfo(gradient.dtype).tiny)
-        self._velocity = unit if self._velocity is None else MOMENTUM * self._velocity + unit
-        return theta - alpha * self._velocity.sign()
+        if self._velocity is None:
+            self._velocity = torch.zeros_like(gradient)
+        # In place: of a large texture each copy takes as long as a classifier's layer.
+        size = torch.linalg.vector_norm(gradient, ord=1) / gradient.numel()
+        self._velocity.mul_(MOMENTUM).addcdiv_(gradient, size.clamp_min(torch.finfo(gradient.dtype).tiny))
+        return torch.sub(theta, self._velocity.sign(), alpha=alpha)
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
-        return {} if self._velocity is None else {"velocity": self._velocity}
+        return {} if self._velocity is None else {"velocity": self._velocity.clone()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """See :class:`Stepper`."""
-        self._velocity = state.get("velocity")
+        kept = state.get("velocity")
+        self._velocity = None if kept is None else kept.clone()
 
 
 class Adam:

@@ -161,12 +161,12 @@ def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.
     azimuth, elevation, roll = np.radians(rng.uniform(-1, 1, 3) * (jitter.azimuth, jitter.elevation, jitter.roll))
     distance, zoom = _factor(jitter.distance, rng), _factor(jitter.zoom, rng)
     shift = rng.uniform(-1, 1, 2) * jitter.shift
-    to_world = np.linalg.inv(camera.view)
+    to_world = _inverse(camera.view)
     moved = _orbit(to_world, np.array(center), azimuth, elevation, distance)
     moved = moved @ _rotation(np.array([0.0, 0.0, 1.0]), roll)
     frame = np.diag([zoom, zoom, 1.0, 1.0])
     frame[:2, 3] = 2 * shift  # NDC is two units wide
-    return msgspec.structs.replace(camera, view=np.linalg.inv(moved), projection=frame @ camera.projection)
+    return msgspec.structs.replace(camera, view=_inverse(moved), projection=frame @ camera.projection)
 
 
 def direction(camera: Camera, center: Vector) -> tuple[float, float]:
@@ -209,6 +209,23 @@ def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] += math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
     return matrix
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of an affine 4 × 4 matrix, by cross products. NumPy's wakes the threads of its BLAS, which takes longer than all
+    else that is done for a view."""
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = matrix.tolist()
+    adjugate = np.array(
+        [
+            [e * i - f * h, c * h - b * i, b * f - c * e],
+            [f * g - d * i, a * i - c * g, c * d - a * f],
+            [d * h - e * g, b * g - a * h, a * e - b * d],
+        ]
+    )
+    result = np.eye(4)
+    result[:3, :3] = adjugate / (a * adjugate[0, 0] + b * adjugate[1, 0] + c * adjugate[2, 0])
+    result[:3, 3] = -result[:3, :3] @ (x, y, z)
+    return result
 
 
 def _factor(spread: float, rng: np.random.Generator) -> float:

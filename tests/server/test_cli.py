@@ -59,8 +59,11 @@ def test_bench_prints_the_promised_json() -> None:
     assert found["classifier_ms"] > 0
     for kind in ("fixed", "resampled"):
         assert found[kind]["ratio"] == pytest.approx(found[kind]["step_ms"] / found["classifier_ms"], rel=1e-2)
+        assert found[kind]["spread"][0] <= found[kind]["spread"][1]
     assert found["threads"] >= 1
     assert found["peak_rss_mb"] > 0
+    assert (found["texture"], found["triangles"]) == (512, 14_400)
+    assert found["first_step_s"] > 0
 
 
 def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,12 +26,14 @@ from helpers.scenes import (
 )
 from torch import Tensor
 
+from compute_server.render import kernels
 from compute_server.render.color import srgb_decode, srgb_encode
 from compute_server.render.geometry import clip_from_world, from_mesh
 from compute_server.render.lighting import Lighting
 from compute_server.render.raster_numba import NumbaRasterizer
-from compute_server.render.renderer import Renderer
-from compute_server.render.sampling import MipLayout, Transport, accumulate, build_pool
+from compute_server.render.renderer import Renderer, backdrop_reference, pixels_reference
+from compute_server.render.sampling import accumulate, build_pool
+from compute_server.render.taps import MipLayout, Transport
 from shared.scene import Camera, LightState, Mesh, PointLight, View
 
 EPS = float(np.finfo(np.float32).eps)
@@ -148,6 +150,23 @@ def test_a_background_of_one_colour_stays_that_colour_at_any_size() -> None:
         torch.testing.assert_close(picture, torch.full_like(picture, 77 / 255), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (5, 3), (20, 30)])
+@pytest.mark.parametrize("samples", [1, 4, 9])
+def test_the_compiled_backdrop_and_pixels_equal_their_definitions(shape: tuple[int, int], samples: int) -> None:
+    rng = np.random.default_rng(3)
+    pictures = torch.from_numpy(rng.random((3, *shape, 3), np.float32)) + 0.1
+    height, width, side = 20, 30, math.isqrt(samples)
+    covered = torch.from_numpy(np.sort(rng.permutation(3 * height * width * samples)[:1500])).to(torch.int32)
+    pixel = kernels.pixels(covered, width, side)
+    assert torch.equal(pixel, pixels_reference(covered, width, side))
+    start = torch.searchsorted(covered, torch.arange(4, dtype=torch.int32) * height * width * samples)
+    compiled = kernels.backdrop(pictures, height, width, pixel, start, samples)
+    defined = backdrop_reference(pictures, height, width, pixel, samples)
+    assert len(torch.unique(torch.bincount(pixel, minlength=3 * height * width))) > min(samples, 4)
+    # Places among the pictures are float32 there, of up to 30.
+    torch.testing.assert_close(compiled, defined, rtol=0, atol=32 * EPS)
+
+
 # --- batches and samples --------------------------------------------------------------------------------------------
 
 
@@ -216,7 +235,8 @@ def _gradient_views() -> list[View]:
 
 
 def _uses_coarse_levels(transport: Transport, layout: MipLayout) -> bool:
-    return bool((transport.taps.weight[transport.taps.index >= layout.starts[1]] > 0.1).any())
+    taps = transport.taps.listed()
+    return bool((taps.weight[taps.index >= layout.starts[1]] > 0.1).any())
 
 
 @pytest.mark.parametrize("mips", [True, False], ids=["with mips", "without mips"])
