@@ -5,8 +5,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery soak fuzz wire bars transfer-table \
-    paper-figures clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery soak fuzz wire gpu-test gpu-bench bars \
+    transfer-table paper-figures clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -23,8 +23,18 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# What a step costs over its classifier, on a machine that does nothing else: docs/benchmarks.md. BENCH="--repeats 5" is
+# quicker; PEERS_PYTHON names an interpreter with Mitsuba 3, to be compared with.
+BENCH ?=
 bench: .venv/installed
-	$(BIN)/assistive-server bench --views 15 --size 224 --model efficientnet_lite0 --json
+	cd tests && ../$(BIN)/python -m bench.figures $(BENCH)
+
+# All that needs a CUDA device (and nvdiffrast, which is not on PyPI): its tests, and docs/benchmarks-gpu.md.
+gpu-test: .venv/installed
+	$(BIN)/python -m pytest tests/server -m "not slow" -k "cuda or nvdiffrast or gpu"
+
+gpu-bench: .venv/installed
+	cd tests && ../$(BIN)/python -m bench.figures --device cuda $(BENCH)
 
 # 20,000 malformed messages, slow connections and oversized frames against a real server.
 fuzz: .venv/installed

@@ -8,6 +8,7 @@ machine does meets all alike. A ratio is that of medians; its spread are the qua
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import statistics
@@ -16,13 +17,15 @@ import time
 from collections.abc import Callable
 
 import torch
+import torchvision
 from torch import Tensor
 
 from shared import messages as m
-from shared.errors import AssistiveError
+from shared.errors import AssistiveError, UnknownModel
 
 from .bench_scene import bench_scene
-from .classifiers import Classifier, efficientnet_lite
+from .classifiers import Classifier, efficientnet_lite, torchvision_models
+from .classifiers.folding import prepared as prepared_network
 from .jobs import choose_device
 from .objectives import cross_entropy
 from .optimize import gradient, mover
@@ -39,7 +42,7 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
     more = {} if given.standard else PLAIN
     settings = m.Settings(
         target="sports car",
-        models=given.model,
+        models=("efficientnet_lite0",) if given.random_weights else given.model,
         views=given.views,
         samples=given.samples,
         **more,  # type: ignore[arg-type]
@@ -48,6 +51,8 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
     device = choose_device(given.device)
     began = time.perf_counter()
     problem = make_problem(job, device, given.rasterizer)
+    if given.random_weights:
+        problem = dataclasses.replace(problem, classifiers=tuple(_untrained(name, device) for name in given.model))
     prepared = time.perf_counter()
     size = given.size or problem.size
     timers = _timers(problem, size)
@@ -81,6 +86,16 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
     if device.type == "cuda":
         found["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) >> 20
     return found
+
+
+def _untrained(name: str, device: torch.device) -> Classifier:
+    """A torchvision network with random weights: it takes as long as a trained one, and needs no file."""
+    spec = torchvision_models.find(name)
+    if spec is None:
+        raise UnknownModel(
+            f"torchvision has no classifier named {name!r}.", hint="--random-weights is for its networks."
+        )
+    return Classifier(spec, prepared_network(torchvision.models.get_model(name, weights=None)), device)
 
 
 def _in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -147,7 +162,7 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
 
     found = {f"classifier {each.spec.name}": backward(each.logits) for each in problem.classifiers}
     found |= {"fixed": step, "resampled": resampled}
-    if settings.models[0] in efficientnet_lite.names() and len(settings.models) == 1:
+    if len(problem.classifiers) == 1 and problem.classifiers[0].spec.name in efficientnet_lite.names():
         found["plain"] = backward(plain_logits(problem.classifiers[0]))
     return found
 
@@ -174,7 +189,7 @@ def main() -> int:
     for name in ("device", "rasterizer"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--model", type=lambda text: tuple(text.split(",")))
-    for name in ("json", "standard"):
+    for name in ("json", "standard", "random-weights"):
         parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()
     try:

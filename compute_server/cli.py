@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--samples", type=int, choices=(1, 4, 9, 16), default=4, help="samples per pixel")
     bench.add_argument("--texture-size", type=positive, default=512)
     bench.add_argument("--triangles", type=positive, default=14_400)
+    bench.add_argument("--random-weights", action="store_true", help="torchvision's networks without their weights")
     bench.add_argument("--standard", action="store_true", help="with the Standard preset's augmentations and octaves")
     bench.add_argument("--repeats", type=positive, default=15)
     bench.add_argument("--json", action="store_true", help="print JSON")
@@ -330,6 +331,7 @@ def _bench(given: argparse.Namespace) -> int:
     options += ["--triangles", given.triangles]
     options += ["--size", given.size] if given.size else []
     options += ["--standard"] if given.standard else []
+    options += ["--random-weights"] if given.random_weights else []
     options += ["--json"] if given.json else []
     command = [sys.executable, "-m", "compute_server.bench", *map(str, options)]
     return subprocess.run(command, env=worker_environment(), check=False).returncode
