@@ -36,6 +36,11 @@ class Geometry:
         """Positions and triangles for a rasterizer on the CPU, fetched once."""
         return self.positions.cpu().numpy(), self.triangles.cpu().numpy()
 
+    @functools.cached_property
+    def triangles_int32(self) -> Tensor:
+        """As nvdiffrast wants them."""
+        return self.triangles.to(torch.int32).contiguous()
+
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
