@@ -36,6 +36,9 @@ from .steppers import Octaves, Stepper, project, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
 
+#: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
+#: much there is. A GPU takes as many as it can hold.
+AT_ONCE = 32
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25
 VALIDATION_VIEWS = 16
@@ -333,7 +336,8 @@ class _Batches:
 
     def _prepared(self, views: Sequence[View], step: int) -> Batch:
         def prepare() -> Batch:
-            size = self._trace.at_once or len(views)
+            most = AT_ONCE if self._problem.device.type == "cpu" else len(views)
+            size = self._trace.at_once or math.ceil(len(views) / math.ceil(len(views) / most))
             chunks = [views[start : start + size] for start in range(0, len(views), size)]
             samples = self._problem.job.settings.samples
             prepared = [self._problem.renderer.prepare(chunk, self._problem.size, samples) for chunk in chunks]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from shared.errors import InvalidInput
 
+from . import octave_kernels
+
 MOMENTUM = 0.9
 
 
@@ -111,18 +113,33 @@ class Octaves:
             cells, parent = _halved(cells)
             self._parents.append(parent)
             self._sizes.append(len(cells))
+        self._on_cpu = cells.device.type == "cpu"
+        on_cpu = zip(self._parents, self._sizes, strict=True) if self._on_cpu else ()
+        self._children = [octave_kernels.children(parent, size) for parent, size in on_cpu]
         self._steppers = [make() for _ in range(count)]
         self._offsets: list[Tensor | None] = [None] * count
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         slopes = [gradient]
-        for parent, size in zip(self._parents, self._sizes, strict=True):
-            slopes.append(gradient.new_zeros(size, gradient.shape[1]).index_add_(0, parent, slopes[-1]))
+        for octave in range(len(self._parents)):
+            slopes.append(self._summed(slopes[-1], octave))
         moved = self._moved(-1, slopes[-1], alpha)
         for octave in reversed(range(len(self._parents))):
-            moved = self._moved(octave, slopes[octave], alpha) + moved[self._parents[octave]]
+            moved = self._onto(self._moved(octave, slopes[octave], alpha), octave, moved)
         return theta + moved
+
+    def _summed(self, slope: Tensor, octave: int) -> Tensor:
+        """A slope of the cells of one scale as that of the blocks of the next."""
+        if self._on_cpu and slope.dtype == torch.float32:
+            return octave_kernels.block_sums(slope, *self._children[octave])
+        return slope.new_zeros(self._sizes[octave], slope.shape[1]).index_add_(0, self._parents[octave], slope)
+
+    def _onto(self, moved: Tensor, octave: int, above: Tensor) -> Tensor:
+        """How far cells go, with their blocks."""
+        if self._on_cpu and moved.dtype == torch.float32:
+            return octave_kernels.add_parents(moved, self._parents[octave], above)
+        return moved + above[self._parents[octave]]
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""

@@ -24,21 +24,26 @@ class NumbaRasterizer:
 
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""
-        positions = geometry.positions.cpu().numpy()
-        triangles = geometry.triangles.cpu().numpy()
+        positions, triangles = geometry.on_host
         winner = _rasterize(positions, triangles, np.ascontiguousarray(matrices, np.float64), height, width)
         view_start = np.concatenate([[0], np.cumsum(_count(winner))])
         triangle, barycentric, sample = _pack(
             winner, view_start, positions, triangles, np.ascontiguousarray(matrices, np.float64)
         )
         return Visibility(
-            triangle=torch.from_numpy(triangle).to(geometry.device),
-            barycentric=torch.from_numpy(barycentric).to(geometry.device),
-            sample=torch.from_numpy(sample).to(geometry.device),
+            triangle=_moved(triangle, geometry.device),
+            barycentric=_moved(barycentric, geometry.device),
+            sample=_moved(sample, geometry.device),
             view_start=torch.from_numpy(view_start),
             height=height,
             width=width,
         )
+
+
+def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """`values` on `device`; to a GPU from pinned memory, so that nobody waits for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 @nb.njit(cache=True)

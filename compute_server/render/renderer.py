@@ -102,8 +102,10 @@ def _backdrop(
 
 def backdrop_reference(pictures: Tensor, height: int, width: int, pixel: Tensor, samples: int) -> Tensor:
     """The backdrop in torch, of linear `pictures` ``[N, h, w, 3]``."""
-    hits = torch.bincount(pixel, minlength=len(pictures) * height * width)
-    uncovered = 1 - hits.to(torch.float32) / samples
+    # Not `bincount`, for which the host waits on a GPU.
+    hits = torch.zeros(len(pictures) * height * width, device=pixel.device)
+    hits.index_add_(0, pixel, torch.ones_like(pixel, dtype=torch.float32))
+    uncovered = 1 - hits / samples
     # The filter that skips nothing costs four times as much.
     shrinks = pictures.shape[1] > height or pictures.shape[2] > width
     # By planes: torch's channels-last kernel takes three times as long with three channels.

@@ -52,9 +52,10 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
 
 def accumulate(pool: Tensor, transport: Transport) -> Tensor:
     """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``; differentiable with respect to the pool."""
-    if pool.device.type == "cpu" and pool.dtype == torch.float32:
-        return _Accumulate.apply(pool, transport)  # type: ignore[no-any-return]
-    return accumulate_reference(pool, transport)
+    if pool.dtype != torch.float32:
+        return accumulate_reference(pool, transport)
+    operator = _Compiled if pool.device.type == "cpu" else TapByTap
+    return operator.apply(pool, transport)  # type: ignore[no-any-return]
 
 
 def accumulate_reference(pool: Tensor, transport: Transport) -> Tensor:
@@ -66,7 +67,7 @@ def accumulate_reference(pool: Tensor, transport: Transport) -> Tensor:
     return flat.reshape(base.shape)
 
 
-class _Accumulate(torch.autograd.Function):
+class _Compiled(torch.autograd.Function):
     """The compiled operator and its adjoint."""
 
     @staticmethod
@@ -77,3 +78,30 @@ class _Accumulate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return kernels.scatter(grad.contiguous(), ctx.transport, ctx.texels), None
+
+
+class TapByTap(torch.autograd.Function):
+    """The operator for a GPU: one tap of all samples after another, so that no more than a colour is held of each
+    sample. (Autograd would keep all taps' colours, and sort their indices on the way back.)"""
+
+    @staticmethod
+    def forward(ctx: Any, pool: Tensor, transport: Transport) -> Tensor:
+        """See :func:`accumulate`."""
+        ctx.transport, ctx.texels = transport, pool.shape[0]
+        taps = transport.taps.listed()
+        albedo = torch.zeros_like(transport.light)
+        for index, weight in zip(taps.index.unbind(1), taps.weight.unbind(1), strict=True):
+            albedo.addcmul_(pool.index_select(0, index), weight[:, None])
+        flat = transport.base.reshape(-1, 3).index_add(0, transport.pixel, albedo.mul_(transport.light))
+        return flat.reshape(transport.base.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Its adjoint."""
+        transport = ctx.transport
+        taps = transport.taps.listed()
+        lit = grad.reshape(-1, 3).index_select(0, transport.pixel).mul_(transport.light)
+        result = grad.new_zeros(ctx.texels, 3)
+        for index, weight in zip(taps.index.unbind(1), taps.weight.unbind(1), strict=True):
+            result.index_add_(0, index, lit * weight[:, None])
+        return result, None

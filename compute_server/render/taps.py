@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,11 @@ class MipTaps:
     layout: MipLayout
 
     def listed(self) -> Taps:
-        """Each tap by itself."""
+        """Each tap by itself; kept, for devices where that is what is needed."""
+        return self._listed
+
+    @functools.cached_property
+    def _listed(self) -> Taps:
         uv, level = self.place[:, :2], self.place[:, 2]
         lower = level.floor()
         blend = level - lower

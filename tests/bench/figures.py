@@ -104,7 +104,8 @@ def _measured(device: str, repeats: int, options: dict[str, Any]) -> dict[str, A
 
 
 def _line(options: dict[str, Any], row: dict[str, Any]) -> str:
-    name = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in options.items()) or "as it comes"
+    named = (key.replace("_", " ") + ("" if value is True else f" {value}") for key, value in options.items())
+    name = ", ".join(named) or "as it comes"
     cells = [name, f"{row['classifier_ms']:.0f}"]
     for kind in ("fixed", "resampled"):
         low, high = row[kind]["spread"]

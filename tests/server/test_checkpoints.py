@@ -133,6 +133,17 @@ def test_a_step_too_large_for_the_devices_memory_is_taken_in_parts_and_the_resul
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-3)
 
 
+def test_more_views_than_a_cpu_takes_at_once_are_taken_in_even_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem(job_of(steps=1, views=5, augment=()), CPU)
+    whole = optimise(problem, Recorder())
+    monkeypatch.setattr(optimize, "AT_ONCE", 3)
+    batches = optimize._Batches(problem, optimize.Trace(theta=problem.texture.start))
+    assert [len(views) for views, _ in batches.take(problem.texture.start, 0).parts] == [3, 2]
+    parts = optimise(problem, Recorder())
+    np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-3)
+    assert parts.notes == []
+
+
 def test_textures_are_judged_in_parts_where_memory_is_short() -> None:
     problem = make_problem(job_of(), CPU)
     views = list(itertools.islice(random_views(problem.job.scene.rig, np.random.default_rng(0), "flat"), 5))

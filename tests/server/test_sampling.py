@@ -14,6 +14,7 @@ from compute_server.render import gbuffer, kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.sampling import (
+    TapByTap,
     accumulate,
     accumulate_reference,
     build_pool,
@@ -204,6 +205,20 @@ def test_gathering_equals_its_definition(operator: tuple[Transport, int]) -> Non
     rounding = _terms_per_pixel(transport) * EPS
     torch.testing.assert_close(accumulate(pool, transport).double(), exact, rtol=rounding, atol=0)
     torch.testing.assert_close(accumulate_reference(pool, transport).double(), exact, rtol=rounding, atol=0)
+
+
+def test_tap_by_tap_equals_the_definition_and_its_gradient(operator: tuple[Transport, int]) -> None:
+    transport, texels = operator
+    pool = torch.rand(texels, 3, generator=torch.Generator().manual_seed(3))
+    found, exact = pool.clone().requires_grad_(), pool.double().requires_grad_()
+    pictures, defined = TapByTap.apply(found, transport), accumulate_reference(exact, transport)
+    torch.testing.assert_close(pictures.double(), defined, rtol=_terms_per_pixel(transport) * EPS, atol=0)
+    grad = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(4))
+    pictures.backward(grad)
+    defined.backward(grad.double())
+    assert found.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(found.grad.double(), exact.grad, rtol=_terms_per_texel(transport) * EPS, atol=0)
 
 
 def test_pixels_without_samples_show_the_base_unchanged(operator: tuple[Transport, int]) -> None:
