@@ -1,4 +1,5 @@
-"""What all tests need: keys of their own, so that they neither use nor change those of the person at work."""
+"""What all tests need: keys of their own, so that they neither use nor change those of the person at work, and threads
+that wait without spinning, as a worker's do (read when torch is first imported)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.home import VARIABLE
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)
