@@ -231,8 +231,10 @@ def pad(weight: np.ndarray, radius: int, *, everywhere: bool = True) -> tuple[np
     that lies in the same block of texels, the smallest that has any (not unless `everywhere`).
     """
     height, width = weight.shape
-    follows = np.where(weight >= 0, np.arange(height * width).reshape(height, width), -1)
+    follows = np.where(weight >= 0, np.arange(height * width, dtype=np.int32).reshape(height, width), np.int32(-1))
     for _ in range(radius):
+        if (follows >= 0).all():
+            break
         grown = follows.copy()
         for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
             neighbour = np.roll(follows, shift, axis)
