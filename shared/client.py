@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import TypeVar, cast
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from . import messages as m
 from .errors import InvalidInput, ServerUnreachable, from_data
@@ -135,6 +134,8 @@ class Client:
         """Whether the connection was lost and is there again since this was last asked: whatever was under way, either
         way, may have been lost with it."""
         while self._monitor.poll(0):
+            from zmq.utils.monitor import recv_monitor_message  # late: it brings asyncio, a fifth of the start
+
             if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED:
                 self._cut = True
             else:
