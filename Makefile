@@ -5,7 +5,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SAMPLE ?= school_bus
 TARGET ?= school bus
 
-.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery bars transfer-table paper-figures clean
+.PHONY: demo test lint bench addon gui-test gui-figures matrix fidelity gallery soak fuzz wire gpu-test gpu-bench bars \
+    transfer-table paper-figures clean
 .DELETE_ON_ERROR:
 
 # The main job end to end on a sample object, headless, in real Blender; results in out/demo.
@@ -22,8 +23,22 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# What a step costs over its classifier, on a machine that does nothing else: docs/benchmarks.md. BENCH="--repeats 5" is
+# quicker; PEERS_PYTHON names an interpreter with Mitsuba 3, to be compared with.
+BENCH ?=
 bench: .venv/installed
-	$(BIN)/assistive-server bench --views 15 --size 224 --model efficientnet_lite0 --json
+	cd tests && ../$(BIN)/python -m bench.figures $(BENCH)
+
+# All that needs a CUDA device (and nvdiffrast, which is not on PyPI): its tests, and docs/benchmarks-gpu.md.
+gpu-test: .venv/installed
+	$(BIN)/python -m pytest tests/server -m "not slow" -k "cuda or nvdiffrast or gpu"
+
+gpu-bench: .venv/installed
+	cd tests && ../$(BIN)/python -m bench.figures --device cuda $(BENCH)
+
+# 20,000 malformed messages, slow connections and oversized frames against a real server.
+fuzz: .venv/installed
+	cd tests && ../$(BIN)/python -m fuzz.run --messages 20000
 
 # The add-on as a Blender extension, dist/*.zip.
 addon: .venv/installed
@@ -57,6 +72,16 @@ fidelity: .venv/installed
 PRESET ?= draft
 gallery: .venv/installed
 	cd tests && ../$(BIN)/python -m gallery.run --preset $(PRESET)
+
+# Many clients, and all sorts of things that break, for five minutes; ends with 1 when a promise of docs/reliability.md is
+# broken.
+SOAK ?=
+soak: .venv/installed
+	cd tests && ../$(BIN)/python -m soak.run $(SOAK)
+
+# How fast a large scene crosses the wire, beside plain memory through a socket.
+wire: .venv/installed
+	$(BIN)/python tests/bench/wire.py
 
 # docs/experiments.md, of the meshes car.ply and bus.ply of microsoft/unadversarial (src/resources) in MESHES. Hours on
 # two cores: what is done is remembered in out/experiments.

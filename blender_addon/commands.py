@@ -22,7 +22,7 @@ from typing import Any
 import bpy
 
 from . import backgrounds, collect, companion, files, follow, local_server, output, request
-from ._shared import client, errors, messages, presets, reporting, targets
+from ._shared import client, errors, keys, messages, presets, reporting, targets
 from .progress import Display, Interrupts, quiet
 
 CANCELLED = 130
@@ -216,7 +216,18 @@ def _setting_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", default="auto", help="auto (default: one for this run), or tcp://HOST:PORT")
+    parser.add_argument(
+        "--server-key", metavar="KEY", help="of a server elsewhere, as `assistive-server keys show` prints it; once"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for --server auto")
+    parser.add_argument(
+        "--priority",
+        type=int,
+        choices=range(-10, 11),
+        default=0,
+        metavar="N",
+        help="-10 to 10: of jobs that wait at a server, the highest comes first (default 0)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     parser.add_argument("--no-check", action="store_true", help="leave out the renders in Blender")
     parser.add_argument(
@@ -328,7 +339,9 @@ def _run_job(
             output.save_job(job, options.save_job)
         following = _following(run, job, obj, collected)
         interrupts.graceful = True
-        server.submit(job)
+        accepted = server.submit(job, priority=options.priority)
+        if accepted.position:
+            display.say(f"The server is busy: {accepted.position} before this job.")
         result = follow.to_end(following)
         findings = follow.finish(following, result)
     code = CANCELLED if interrupts.asked else 0
@@ -430,6 +443,8 @@ def _find_object(name: str | None) -> bpy.types.Object:
 def _connected(options: argparse.Namespace, display: Display) -> Iterator[tuple[client.Client, Callable[[], None]]]:
     """A client of the server that is to be used, and a check that the server is still there."""
     if options.server != "auto":
+        if options.server_key:
+            keys.trust_first(client.parse_address(options.server), keys.parse_key(options.server_key))
         with client.Client(options.server) as server:
             server.hello(timeout_s=HELLO_S)
             yield server, lambda: None

@@ -68,7 +68,7 @@ class Connection:
         self._server: LocalServer | None = None
         self._opening: _Opening | None = None
         self._spawning = False
-        self._asked: dict[int, Purpose] = {}
+        self._asked: dict[int, tuple[Purpose, messages.Request]] = {}
         self._job_id = ""
         self._sheet_of = ""
         self._heard = self._told = self._beat = 0.0
@@ -143,7 +143,12 @@ class Connection:
 
     def _connect(self, command: session.Connect) -> None:
         self._let_go()
-        self._open(command.address, LOOK_S if command.start else HELLO_S, start=command.start)
+        try:
+            self._open(command.address, LOOK_S if command.start else HELLO_S, start=command.start)
+        except errors.ServerUnreachable:  # no server of this user's is there
+            if not command.start:
+                raise
+            self._start_server()
 
     def _open(self, address: str, patience_s: float, *, start: bool) -> None:
         self._client = client.Client(address)
@@ -167,7 +172,7 @@ class Connection:
 
     def _send(self, message: messages.Request, purpose: Purpose) -> None:
         if self._client is not None:
-            self._asked[self._client.send(message)] = purpose
+            self._asked[self._client.send(message)] = purpose, message
 
     def _let_go(self) -> None:
         held, process = self._client, self._server
@@ -190,7 +195,7 @@ class Connection:
             return
         self._heard = time.monotonic()
         message = envelope.message
-        purpose = self._asked.pop(envelope.request, None)
+        purpose, _ = self._asked.pop(envelope.request, (None, None))
         if isinstance(message, messages.Refused):
             self._refused(message, purpose)
         elif isinstance(message, messages.Welcome):
@@ -278,29 +283,42 @@ class Connection:
             return
         assert self._client is not None
         if not opening.start:
-            raise errors.ServerUnreachable(
-                f"No answer from {self._client.address}.", hint="Start a server there, or check the address."
-            )
+            raise self._client.no_answer()
         self._client.close()
         self._client = self._opening = None
         self._asked.clear()
+        self._start_server()
+
+    def _start_server(self) -> None:
         self._tell(session.Starting())
         self._server = self.make_server()
         self._server.start()
         self._spawning = True
 
     def _look_after_peer(self, now: float) -> None:
-        waits = "job" in self._asked.values()  # a large scene may be on its way, and all else behind it
+        if self._client is not None and self._client.reconnected():
+            self._send_again()
+        purposes = {purpose for purpose, _ in self._asked.values()}
+        waits = "job" in purposes  # a large scene may be on its way, and all else behind it
         if now - self._heard > (UPLOAD_S if waits else SILENCE_S) and not self._silent:
             self._silent = True
             self._asked.clear()  # whatever was on its way may have been lost
             self._tell(session.Silent())
-        unanswered = "hello" in self._asked.values()
+        unanswered = "hello" in purposes
         if now - self._beat > (SILENCE_S if unanswered else HEARTBEAT_S):
             self._beat = now
             self._send(messages.Hello(version.VERSION), "hello")
         if self._job_id and now - self._told > WATCH_AGAIN_S and not waits:
             self._told = now
+            self._send(messages.Watch(self._job_id), "job")
+
+    def _send_again(self) -> None:
+        """The connection was lost for a moment: what was under way may have been, too. Each means the same twice."""
+        lost = list(self._asked.values())
+        self._asked.clear()
+        for purpose, message in lost:
+            self._send(message, purpose)
+        if self._job_id and not any(purpose == "job" for purpose, _ in lost):
             self._send(messages.Watch(self._job_id), "job")
 
 

@@ -363,13 +363,21 @@ def status_text(state: session.State) -> str:
     texts = {
         "waiting": "Starting a server" if state.server.status == "starting" else "Connecting",
         "sending": "Sending the scene",
-        "queued": f"Waiting, {run.position} before it" if run.position else "Waiting for its turn",
+        "queued": _place(run),
         "running": f"Step {run.step} of {run.steps}" if run.step else "Preparing",
         "measuring": "Measuring on unseen views",
         "comparing": f"Leaving one classifier out, {run.step} of {run.steps}",
         "cancelling": "Cancelling",
     }
     return texts[run.status]
+
+
+def _place(run: session.Run) -> str:
+    """Where a job stands that waits."""
+    if not run.position:
+        return "Waiting for its turn"
+    wait = f", about {_duration(run.wait_s)}" if run.wait_s is not None else ""
+    return f"Waiting, {run.position} before it{wait}"
 
 
 def _duration(seconds: float) -> str:
@@ -504,6 +512,9 @@ class ASSISTIVE_PT_server(_Panel, bpy.types.Panel):  # type: ignore[misc]  # noq
             row = layout.row(align=True)
             row.operator("assistive.connect", icon="LINKED")
             row.operator("assistive.start_server", text="Start Local", icon="PLAY")
+            row = layout.row(align=True)
+            row.operator("assistive.trust_server", text="Trust…", icon="LOCKED")
+            row.operator("assistive.copy_key", icon="COPYDOWN")
             _column(layout).prop(chosen, "command")
 
 

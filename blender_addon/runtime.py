@@ -8,7 +8,6 @@ connection's thread, and the timer runs only while there is something to wait fo
 from __future__ import annotations
 
 import functools
-import ipaddress
 import shlex
 import threading
 import time
@@ -25,7 +24,7 @@ import msgspec
 from bpy.app.handlers import persistent
 
 from . import editor, icons, local_server, notes, preferences, results, session
-from ._shared import client, errors, messages, reporting, scene
+from ._shared import client, errors, keys, messages, reporting, scene
 from .background import Background, Found
 from .connection import Connection
 from .live_preview import Overlay
@@ -112,7 +111,7 @@ class Runtime:
         if not bpy.app.background:
             self._overlay = Overlay(obj, job.scene.mesh, image=is_image)
         self._connect().triangles = None if is_image else job.scene.mesh.triangles
-        self.dispatch(session.RunAsked(ticket, job, address, start=is_local(address)))
+        self.dispatch(session.RunAsked(ticket, job, address, start=keys.is_local(address)))
 
     def busy(self) -> bool:
         """Whether there is anything to wait for."""
@@ -387,24 +386,12 @@ EFFECTS: Mapping[type, Callable[[Runtime, Any], None]] = {
 def checked_address(text: str) -> str:
     """`text` as an address that may be used. Raises :class:`InvalidInput` that says what is wrong with it."""
     address = client.parse_address(text)
-    if not is_local(address) and not bpy.app.online_access:
+    if not keys.is_local(address) and not bpy.app.online_access:
         raise errors.InvalidInput(
             f"{address} is not on this machine, and Blender may not go online.",
             hint="Allow Online Access in Preferences > System, or use a server on this machine.",
         )
     return address
-
-
-def is_local(address: str) -> bool:
-    """Whether a ZeroMQ address is on this machine."""
-    scheme, _, rest = address.partition("://")
-    host = rest.rpartition(":")[0].strip("[]")
-    if scheme == "ipc" or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def _file_token() -> str:

@@ -91,6 +91,7 @@ class Run:
     job: messages.Job | None
     status: Status = "waiting"
     position: int = 0
+    wait_s: float | None = None
     step: int = 0
     steps: int = 0
     eta_s: float = 0.0
@@ -522,7 +523,7 @@ def _accepted(state: State, event: messages.Accepted) -> Step:
     run = _concerned(state, event.job_id)
     if run is None or run.status == "cancelling":
         return state, ()
-    known = replace(run, job=None, position=event.position, status=_status(run, event))
+    known = replace(run, job=None, position=event.position, wait_s=event.wait_s, status=_status(run, event))
     return replace(state, run=known), ()
 
 

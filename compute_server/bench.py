@@ -1,12 +1,14 @@
-"""How much a step costs over its classifier alone. Run by ``assistive-server bench`` in a worker's environment.
+"""How much a step costs over its classifiers alone. Run by ``assistive-server bench`` in a worker's environment.
 
-Whole steps with fixed views, whole steps with views drawn anew, and the classifier's forward and backward on the same
-batch take turns in one run, so that whatever else the machine does meets all three alike.
+Whole steps with fixed views, whole steps with views drawn anew, each classifier's forward and backward on the same
+batch, and the same of the plain network in torch's default layout take turns in one run, so that whatever else the
+machine does meets all alike. A ratio is that of medians; its spread are the quartiles of the ratios of each turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import statistics
@@ -15,51 +17,102 @@ import time
 from collections.abc import Callable
 
 import torch
+import torchvision
+from torch import Tensor
 
 from shared import messages as m
-from shared.errors import AssistiveError
+from shared.errors import AssistiveError, UnknownModel
 
 from .bench_scene import bench_scene
+from .classifiers import Classifier, efficientnet_lite, torchvision_models
+from .classifiers.folding import prepared as prepared_network
 from .jobs import choose_device
 from .objectives import cross_entropy
-from .optimize import gradient
+from .optimize import gradient, mover
 from .problem import Problem, make_problem
-from .steppers import MomentumSign, project
+from .steppers import project
 from .views import generators, random_views
+
+#: What the Standard preset adds to a step, which is measured apart: it is no part of the renderer.
+PLAIN: dict[str, object] = {"augment": (), "octaves": 1, "stepper": "momentum"}
 
 
 def measure(given: argparse.Namespace) -> dict[str, object]:
-    """The figures, in milliseconds (medians)."""
-    settings = m.Settings(target="sports car", models=(given.model,), views=given.views, samples=given.samples)
-    job = m.Job(id="bench", scene=bench_scene(given.texture_size), settings=settings)
+    """The figures; times are in milliseconds (medians)."""
+    more = {} if given.standard else PLAIN
+    settings = m.Settings(
+        target="sports car",
+        models=("efficientnet_lite0",) if given.random_weights else given.model,
+        views=given.views,
+        samples=given.samples,
+        **more,  # type: ignore[arg-type]
+    )
+    job = m.Job(id="bench", scene=bench_scene(given.texture_size, given.triangles), settings=settings)
     device = choose_device(given.device)
+    began = time.perf_counter()
     problem = make_problem(job, device, given.rasterizer)
+    if given.random_weights:
+        problem = dataclasses.replace(problem, classifiers=tuple(_untrained(name, device) for name in given.model))
+    prepared = time.perf_counter()
     size = given.size or problem.size
     timers = _timers(problem, size)
+    timers["resampled"]()
+    _wait(device)
+    first = time.perf_counter()
     for run in timers.values():
         run(), run()
-    times: dict[str, list[float]] = {name: [] for name in timers}
-    for _ in range(given.repeats):
-        for name, run in timers.items():
-            began = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times[name].append((time.perf_counter() - began) * 1000)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    return {
-        "model": given.model,
+    times = _in_turns(timers, given.repeats, device)
+    alone = [times[name] for name in times if name.startswith("classifier ")]
+    classifier = [sum(turn) for turn in zip(*alone, strict=True)]
+    found: dict[str, object] = {
+        "model": ", ".join(given.model),
         "views": given.views,
         "size": size,
         "samples": given.samples,
+        "texture": given.texture_size,
+        "triangles": len(problem.job.scene.mesh.triangles),
         "threads": torch.get_num_threads(),
         "device": str(device),
         "rasterizer": problem.renderer.rasterizer.name,
-        "classifier_ms": round(median["classifier"], 2),
-        "fixed": _row(median["fixed"], median["classifier"]),
-        "resampled": _row(median["resampled"], median["classifier"]),
+        "classifier_ms": round(statistics.median(classifier), 2),
+        "fixed": _row(times["fixed"], classifier),
+        "resampled": _row(times["resampled"], classifier),
+        "prepare_job_s": round(prepared - began, 2),
+        "first_step_s": round(first - prepared, 2),
         "peak_rss_mb": _peak_rss_mb(),
     }
+    if "plain" in times:
+        found["plain_classifier"] = _row(times["plain"], classifier)
+    if device.type == "cuda":
+        found["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) >> 20
+    return found
+
+
+def _untrained(name: str, device: torch.device) -> Classifier:
+    """A torchvision network with random weights: it takes as long as a trained one, and needs no file."""
+    spec = torchvision_models.find(name)
+    if spec is None:
+        raise UnknownModel(
+            f"torchvision has no classifier named {name!r}.", hint="--random-weights is for its networks."
+        )
+    return Classifier(spec, prepared_network(torchvision.models.get_model(name, weights=None)), device)
+
+
+def _in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """How long each takes, in milliseconds, once in each of so many turns."""
+    times: dict[str, list[float]] = {name: [] for name in timers}
+    for _ in range(repeats):
+        for name, run in timers.items():
+            began = time.perf_counter()
+            run()
+            _wait(device)
+            times[name].append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _peak_rss_mb() -> int | None:
@@ -72,21 +125,24 @@ def _peak_rss_mb() -> int | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
-def _row(step_ms: float, classifier_ms: float) -> dict[str, float]:
-    return {"step_ms": round(step_ms, 2), "ratio": round(step_ms / classifier_ms, 3)}
+def _row(times: list[float], classifier: list[float]) -> dict[str, object]:
+    """Median time and its ratio to the classifier's, with the quartiles of each turn's ratio."""
+    ratios = [each / alone for each, alone in zip(times, classifier, strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return {
+        "step_ms": round(statistics.median(times), 2),
+        "ratio": round(statistics.median(times) / statistics.median(classifier), 3),
+        "spread": [round(quartiles[0], 3), round(quartiles[2], 3)],
+    }
 
 
 def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     settings = problem.job.settings
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
     fixed = problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
-    move, theta = MomentumSign(), problem.texture.start
+    move, theta = mover(problem), problem.texture.start
     with torch.no_grad():
         pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
-
-    def classifier() -> None:
-        seen = pictures.detach().requires_grad_()
-        cross_entropy(problem.classifiers[0].logits(seen), problem.target).mean().backward()  # type: ignore[no-untyped-call]
 
     def step(batch: object = None) -> None:
         nonlocal theta
@@ -97,17 +153,44 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     def resampled() -> None:
         step(problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples))
 
-    return {"classifier": classifier, "fixed": step, "resampled": resampled}
+    def backward(logits: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            seen = pictures.detach().requires_grad_()
+            cross_entropy(logits(seen), problem.target).mean().backward()  # type: ignore[no-untyped-call]
+
+        return run
+
+    found = {f"classifier {each.spec.name}": backward(each.logits) for each in problem.classifiers}
+    found |= {"fixed": step, "resampled": resampled}
+    if len(problem.classifiers) == 1 and problem.classifiers[0].spec.name in efficientnet_lite.names():
+        found["plain"] = backward(plain_logits(problem.classifiers[0]))
+    return found
+
+
+def plain_logits(classifier: Classifier) -> Callable[[Tensor], Tensor]:
+    """What `classifier` says of pictures ``[N, H, W, 3]`` of its own size, by the network as it comes in torch's
+    default layout."""
+    spec = classifier.spec
+    network = efficientnet_lite.original(spec).to(classifier.device)
+    mean, std = (torch.tensor(each, device=classifier.device)[:, None, None] for each in (spec.mean, spec.std))
+
+    def logits(images: Tensor) -> Tensor:
+        found: Tensor = network(((images.permute(0, 3, 1, 2) - mean) / std).contiguous())
+        return found
+
+    return logits
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("views", "samples", "texture-size", "repeats", "size"):
+    for name in ("views", "samples", "texture-size", "triangles", "repeats", "size"):
         parser.add_argument(f"--{name}", type=int)
-    for name in ("model", "device", "rasterizer"):
+    for name in ("device", "rasterizer"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", type=lambda text: tuple(text.split(",")))
+    for name in ("json", "standard", "random-weights"):
+        parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()
     try:
         found = measure(given)

@@ -1,4 +1,4 @@
-"""A scene made of formulas, for benchmarks: a body of about 14,000 triangles that fills the frame. No bpy."""
+"""A scene made of formulas, for benchmarks: a body that fills the frame. No bpy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.scene import (
     UvTexture,
 )
 
-RINGS, SEGMENTS = 60, 120
+TRIANGLES = 14_400
 
 
-def bench_scene(texture_size: int) -> Scene:
-    """A rounded box with a grey texture, twelve cameras around it, sun, lamp and sky."""
+def bench_scene(texture_size: int, triangles: int = TRIANGLES) -> Scene:
+    """A rounded box of about so many triangles with a grey texture, twelve cameras around it, sun, lamp and sky."""
     light = LightState(
         name="day",
         lights=(
@@ -39,28 +39,31 @@ def bench_scene(texture_size: int) -> Scene:
         camera_jitter=CameraJitter(azimuth=15.0),
         light_jitter=LightJitter(azimuth=180.0),
     )
-    return Scene(mesh=_body(), texture=UvTexture(np.full((texture_size, texture_size, 3), 128, np.uint8)), rig=rig)
+    texture = UvTexture(np.full((texture_size, texture_size, 3), 128, np.uint8))
+    return Scene(mesh=_body(triangles), texture=texture, rig=rig)
 
 
-def _body() -> Mesh:
+def _body(triangles: int) -> Mesh:
     """A superellipsoid, longer than high, with the texture wrapped around it."""
-    v, u = np.meshgrid(np.linspace(0, 1, RINGS + 1), np.linspace(0, 1, SEGMENTS + 1), indexing="ij")
+    rings = max(2, round(math.sqrt(triangles / 4)))
+    segments = 2 * rings
+    v, u = np.meshgrid(np.linspace(0, 1, rings + 1), np.linspace(0, 1, segments + 1), indexing="ij")
     polar, around = (0.002 + 0.996 * v) * math.pi, u * math.tau
     sphere = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar)], axis=-1)
     positions = (np.sign(sphere) * np.abs(sphere) ** 0.6 * (1.6, 0.8, 0.7)).reshape(-1, 3).astype(np.float32)
-    corner = np.arange((RINGS + 1) * (SEGMENTS + 1)).reshape(RINGS + 1, SEGMENTS + 1)
+    corner = np.arange((rings + 1) * (segments + 1)).reshape(rings + 1, segments + 1)
     a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
-    triangles = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], axis=2).reshape(-1, 3).astype(np.int32)
-    edges = positions[triangles]
+    faces = np.stack([np.stack([a, b, c], -1), np.stack([a, c, d], -1)], axis=2).reshape(-1, 3).astype(np.int32)
+    edges = positions[faces]
     face = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
     face /= np.maximum(np.linalg.norm(face, axis=1, keepdims=True), 1e-12)
     uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32)
     return Mesh(
         name="bench body",
         positions=positions,
-        triangles=triangles,
+        triangles=faces,
         normals=np.repeat(face[:, None, :], 3, axis=1).astype(np.float32),
-        uv=uv[triangles],
+        uv=uv[faces],
         mask=np.ones(len(positions), np.float32),
     )
 

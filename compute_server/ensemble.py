@@ -37,7 +37,7 @@ def ensemble_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``."""
     loss_of = objective(settings.objective)
-    logits = [classifier.logits(images) for classifier in classifiers]
+    logits = [classifier.training_logits(images) for classifier in classifiers]
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
     weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
     return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)

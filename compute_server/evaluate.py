@@ -45,20 +45,48 @@ def evaluate(
 ) -> list[list[Figures]]:
     """Figures of each pool (outer) by each classifier (inner) on the same views, each at the classifier's own size.
 
-    `check` is called between chunks; what it raises ends the evaluation.
+    `check` is called between chunks, which are made smaller where the device's memory asks for that; what it raises
+    ends the evaluation.
     """
     found: list[list[list[Figures]]] = [[[] for _ in classifiers] for _ in pools]
-    for start in range(0, len(views), CHUNK):
-        chunk = views[start : start + CHUNK]
-        for size in sorted({classifier.spec.size for classifier in classifiers}):
-            check()
-            prepared = renderer.prepare(chunk, size, samples)
-            for which, pool in enumerate(pools):
-                images = renderer.draw(pool, prepared)
-                for index, classifier in enumerate(classifiers):
-                    if classifier.spec.size == size:
-                        found[which][index].append(judge(classifier, images, target))
+    start, count = 0, CHUNK
+    while start < len(views):
+        chunk = views[start : start + count]
+        try:
+            judged = _judged(renderer, pools, chunk, classifiers, target, samples, check)
+        except torch.cuda.OutOfMemoryError:
+            if count == 1:
+                raise
+            count = max(1, min(count, len(chunk)) // 2)
+            torch.cuda.empty_cache()  # does nothing where there is no GPU
+            continue
+        for row, found_row in zip(judged, found, strict=True):
+            for figures, parts in zip(row, found_row, strict=True):
+                parts.append(figures)
+        start += len(chunk)
     return [[_joined(parts) for parts in row] for row in found]
+
+
+def _judged(
+    renderer: Renderer,
+    pools: Sequence[Tensor],
+    views: Sequence[View],
+    classifiers: Sequence[Classifier],
+    target: Target,
+    samples: int,
+    check: Callable[[], None],
+) -> list[list[Figures]]:
+    """As :func:`evaluate`, of so few views that they are drawn at once."""
+    found: list[dict[int, Figures]] = [{} for _ in pools]
+    for size in sorted({classifier.spec.size for classifier in classifiers}):
+        check()
+        prepared = renderer.prepare(views, size, samples)
+        for which, pool in enumerate(pools):
+            images = renderer.draw(pool, prepared)
+            for index, classifier in enumerate(classifiers):
+                if classifier.spec.size == size:
+                    found[which][index] = judge(classifier, images, target)
+    return [[row[index] for index in range(len(classifiers))] for row in found]
 
 
 @torch.no_grad()

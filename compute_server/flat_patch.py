@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from shared.errors import JobFailed
 
-from .optimize import Observer, StepReport, Trace, classifier_loss, schedule
+from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, schedule
 from .problem import Problem
 from .render.color import from_bytes
 from .sites import on_patch
@@ -31,20 +31,30 @@ SCALES, TURN = (0.3, 0.8), 20.0
 TEXELS = 192
 
 
-def optimise_flat(problem: Problem, observer: Observer) -> Trace:
+def optimise_flat(problem: Problem, observer: Observer, keeper: Keeper | None = None) -> Trace:
     """The loop of the baseline: as many steps and pictures as the job would take with the object."""
     settings = problem.job.settings
+    keeper = keeper or Forgetful()
     rng = generators(settings.seed).flat
     behind = background_pictures(problem.job.scene.rig, settings.backgrounds, rng)
     place = patch_places(problem)
     patch = problem.texture.start.mean(dim=0).expand(TEXELS, TEXELS, 3).clone()
     move = stepper(settings.stepper)
     trace = Trace(theta=on_object(patch, place))
-    for step in range(settings.steps):
+    if (kept := keeper.load()) is not None:
+        patch, trace = kept.theta, kept.trace
+        behind.restore(kept.streams[0])
+        move.restore(kept.mover)
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(trace=trace, theta=patch, mover=move.state(), streams=(behind.state(),))
+
+    while trace.steps < settings.steps and trace.outcome == "finished":
         if observer.cancelled():
             trace.outcome = "cancelled"
             break
         began = time.perf_counter()
+        step = trace.steps
         report, slope = _gradient(problem, patch, list(itertools.islice(behind, settings.views)), step, rng)
         flat = move.step(patch.reshape(-1, 3), slope, settings.alpha * schedule(step, settings.steps))
         patch = flat.clamp(0.0, 1.0).reshape(patch.shape)
@@ -53,6 +63,8 @@ def optimise_flat(problem: Problem, observer: Observer) -> Trace:
         report = dataclasses.replace(report, theta=trace.theta, seconds=seconds)
         trace.add(report)
         observer.stepped(problem, report)
+        keeper.offer(checkpoint)
+    keeper.save(checkpoint())
     return trace
 
 

@@ -1,94 +1,174 @@
-"""The process that answers: holds the socket and the jobs, imports no torch, and never waits for the worker.
+"""The process that answers: holds the socket, imports no torch, never waits for the worker, a client or a large file.
 
-Requests about jobs are answered here at once. What needs a classifier goes to the worker, and its answer goes back to
-who asked. A worker that dies ends its job with an error and is started again.
+Requests about jobs are answered here, of what the ledger says. What needs a classifier goes to the worker, and its
+answer goes back to who asked. A worker that dies or hangs is started again, and its job goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections import OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import zmq
 
 from shared import errors
 from shared import messages as m
-from shared.scene import check_scene
+from shared.limits import Limits, check_frames, check_header, check_limits
 from shared.version import VERSION
-from shared.wire import Envelope, Frame, pack, peek, unpack
+from shared.wire import Frame, pack, peek, unpack
 
-#: How often the worker's health is looked at.
-TICK_MS = 200
-#: Ended jobs whose results are kept for whoever asks again.
-KEPT_JOBS = 32
-#: Jobs that may wait.
-MAX_QUEUE = 100
+from . import orders, security
+from .figures import Figures
+from .intake import Intake, Taken
+from .ledger import Entry, Ledger, Room, lock_home
+from .outbox import HIGH_WATER, Outbox
+from .waiting import RESUMED, Line, Pace, Waiter
+from .worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+#: How often the worker's health is looked at; and how often while a slow client still has something to get.
+TICK_MS, BUSY_TICK_MS = 200, 20
 #: A worker that dies this often in a row without finishing anything is not started again by itself.
 MAX_RESTARTS = 3
+#: A job that a worker has died on so often since its last checkpoint is not tried again.
+MAX_ATTEMPTS = 2
+#: How often old jobs are looked for.
+PRUNE_EVERY_S = 60.0
+#: When the server is ended, its worker has so long to finish a step.
+PAUSE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a server's owner may set. ``hang_s`` is how long a worker may give no sign of life; jobs that ended longer
+    than ``keep_s`` ago are forgotten, and the oldest of those that hold more than ``keep_bytes``."""
+
+    room: Room = field(default_factory=Room)
+    limits: Limits = field(default_factory=Limits)
+    hang_s: float = 600.0
+    checkpoint_s: float = 30.0
+    keep_s: float = 30 * 86400.0
+    keep_bytes: int = 20 << 30
 
 
 @dataclass
-class Record:
-    """A job as the front knows it."""
+class Live:
+    """A job that has not ended, and who is to be told of it."""
 
-    job: m.Job | None
+    entry: Entry
+    state: Literal["queued", "running"] = "queued"
     watchers: set[bytes] = field(default_factory=set)
-    state: Literal["queued", "running", "done", "failed"] = "queued"
-    submitted: float = field(default_factory=time.monotonic)
-    started: float = 0.0
-    ended: m.Ended | None = None
+    began: float = 0.0
+    eta_s: float | None = None
     draw: m.Draw | None = None
-
-
-def worker_environment() -> dict[str, str]:
-    """The environment a computing process runs in.
-
-    glibc gives freed blocks of some MiB back to the system and takes them again in every step; told to keep them, a
-    step of the classifier takes 10–25 % less. (M_MMAP_THRESHOLD would not do: it is ignored above 32 MiB.)
-    """
-    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}
-    return {**keep, **os.environ}
 
 
 #: Requests that need torch: the worker answers them, between two steps of its job.
 FOR_THE_WORKER = (m.ListModels, m.ListTargets, m.Classify, m.Assist, m.DrawSheet, m.DrawComparison)
 
+NO_WORKER = errors.JobFailed(
+    "The server's worker process cannot be kept running.", hint="Its log has the details; restart the server."
+)
+
 
 class Front:
-    """The server's face. ``address`` is what it is bound to, with the real port."""
+    """The server's face. ``address`` is what it is bound to, with the real port.
 
-    def __init__(self, bind: str, *, device: str = "auto", rasterizer: str = "auto") -> None:
+    Its jobs are kept in `home`; None: in a folder that is removed in the end.
+    """
+
+    def __init__(
+        self,
+        bind: str,
+        *,
+        home: Path | None = None,
+        device: str = "auto",
+        rasterizer: str = "auto",
+        policy: Policy | None = None,
+    ) -> None:
+        self._policy = policy or Policy()
+        self._folder = tempfile.TemporaryDirectory(prefix="assistive-server-", ignore_cleanup_errors=True)
+        self._lasting = home is not None
+        home = home or Path(self._folder.name) / "home"
+        security.check_bind(bind)
         self._context = zmq.Context()
-        self._clients = self._context.socket(zmq.ROUTER)
-        self._clients.setsockopt(zmq.LINGER, 1000)
-        self._clients.setsockopt(zmq.SNDHWM, 0)
-        self._clients.setsockopt(zmq.RCVHWM, 0)
-        try:
-            self._clients.bind(bind)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise _bind_error(bind, error) from error
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._folder.cleanup)
+            undo.callback(self._context.destroy, linger=0)
+            self._door = security.Door(self._context)
+            self._clients = self._bound(bind)
+            self._lock = undo.enter_context(lock_home(home))
+            self._ledger = Ledger(home)
+            undo.pop_all()
         self.address = self._clients.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self._folder = tempfile.TemporaryDirectory(prefix="assistive-server-")
-        self._worker = WorkerProcess(self._context, Path(self._folder.name), device, rasterizer)
+        self._announced = contextlib.ExitStack()
+        self._announced.enter_context(security.announced(self.address, self._door.pair.public))
+        self._outbox = Outbox(self._clients, self._ending, self._gone)
+        self._intake = Intake(self._context, home, self._policy.room, self._policy.limits)
+        arguments = ["--device", device, "--rasterizer", rasterizer, "--checkpoint-s", str(self._policy.checkpoint_s)]
+        self._worker = WorkerProcess(self._context, Path(self._folder.name), arguments, self._door)
         self._device = ""
-        self._records: OrderedDict[str, Record] = OrderedDict()
-        self._queue: deque[str] = deque()
+        self._live: dict[str, Live] = {}
+        self._line = Line()
+        self._pace = Pace()
         self._running: str | None = None
         self._asked: dict[int, tuple[bytes, int]] = {}
         self._numbers = itertools.count(1)
-        self._deaths = 0
+        self._deaths = self._lost = 0
+        self._ended: Counter[str] = Counter()
+        self._heard = time.monotonic()
+        self._pruned = 0.0
+        self._book_version = self._ledger.version()
+        self._resume()
+
+    def _bound(self, bind: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        for option, value in (
+            (zmq.LINGER, 1000),
+            (zmq.SNDHWM, HIGH_WATER),
+            (zmq.RCVHWM, 0),
+            (zmq.MAXMSGSIZE, self._policy.limits.message_bytes),
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, 30),
+            (zmq.TCP_KEEPALIVE_INTVL, 10),
+            (zmq.TCP_KEEPALIVE_CNT, 3),
+            (zmq.TCP_MAXRT, 60_000),
+        ):
+            socket.setsockopt(option, value)
+        self._door.secure(socket)
+        try:
+            socket.bind(bind)
+        except zmq.ZMQError as error:
+            raise _bind_error(bind, error) from error
+        return socket
+
+    def _resume(self) -> None:
+        """Take up what an earlier server of this home has left."""
+        self._ledger.sweep()
+        for entry in self._ledger.unfinished():
+            self._wait(entry)
+
+    def figures(self) -> Figures:
+        """How the server stands; any thread may ask."""
+        busy = self._running is not None or bool(self._asked)
+        return Figures(
+            running=int(self._running is not None),
+            waiting=len(self._line),
+            ended=dict(self._ended),
+            workers_lost=self._lost,
+            clients_behind=len(self._outbox),
+            silent_s=time.monotonic() - self._heard if busy else 0.0,
+        )
 
     def serve(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Answer until `stopped` says so (asked about every 200 ms) or the process is interrupted."""
@@ -99,60 +179,114 @@ class Front:
             self.close()
 
     def close(self) -> None:
-        """End the worker and let go of the address."""
+        """Have the worker finish its step and write a checkpoint; end it, and let go of the address."""
+        self._announced.close()
+        if self._lasting and self._running is not None:
+            self._worker.order(orders.Pause())
+            self._worker.wait(PAUSE_S)
         self._worker.stop()
+        self._intake.close()
         self._context.destroy(linger=1000)
+        self._ledger.close()
+        self._lock.close()
         self._folder.cleanup()
 
     def _turn(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._clients, zmq.POLLIN)
-        poller.register(self._worker.socket, zmq.POLLIN)
+        for socket in (self._door.socket, self._clients, self._worker.socket, self._intake.socket):
+            poller.register(socket, zmq.POLLIN)
         self._worker.flush()
-        ready = dict(poller.poll(TICK_MS))
+        ready = dict(poller.poll(BUSY_TICK_MS if len(self._outbox) else TICK_MS))
+        for client in self._door.refresh():
+            self._gone(client)
+            self._outbox.drop(client)
+        if self._door.socket in ready:
+            self._door.answer()
         if self._clients in ready:
             self._from_client()
+        if self._intake.socket in ready:
+            self._from_intake(self._intake.take())
         if self._worker.socket in ready:
             self._from_worker()
-        if not self._worker.alive():
-            self._worker_died()
+        self._outbox.flush()
+        self._look_after_worker()
+        self._look_into_book()
         self._start_next()
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
     def _from_client(self) -> None:
-        identity, *frames = [frame.buffer for frame in self._clients.recv_multipart(copy=False)]
-        client = bytes(identity)
+        identity, *received = self._clients.recv_multipart(copy=False)
+        client = identity.bytes
+        if not self._door.admits(client, received[-1]):
+            return
+        frames = [frame.buffer for frame in received]
         number = 0
         try:
-            number = peek(frames[0]).request if frames else 0
-            answer = self._answer(client, number, unpack(frames).message)
+            check_header(frames)
+            preamble = peek(frames[0])
+            number = preamble.request  # first: a refusal without it would not be taken for the answer
+            check_frames(frames, self._policy.limits)
+            if self._intake.concerns(client, frames, preamble.kind):
+                self._intake.put(client, self._door.key_of(client), number, list(frames))
+                return
+            message = unpack(frames, reader="the server", sender="the add-on").message
+            check_limits(message, self._policy.limits)
+            self._reply(client, number, message)
+        except errors.AssistiveError as error:
+            self._send(client, m.Refused(error.to_data()), number)
+
+    def _from_intake(self, taken: Taken) -> None:
+        if taken.error is not None or taken.message is None:
+            error = taken.error or errors.JobFailed("The message could not be read.")
+            self._send(taken.client, m.Refused(error.to_data()), taken.number)
+        else:
+            self._reply(taken.client, taken.number, taken.message)
+
+    def _reply(self, client: bytes, number: int, message: m.Message) -> None:
+        try:
+            answer = self._answer(client, number, message)
         except errors.AssistiveError as error:
             answer = m.Refused(error.to_data())
         except Exception as error:  # the boundary: no request of one client may end the server for all
-            logging.exception("A request could not be answered.")
+            log.exception("A request could not be answered.")
             answer = m.Refused(errors.JobFailed(f"The server failed with {type(error).__name__}: {error}.").to_data())
         if answer is not None:
             self._send(client, answer, number)
-            self._send_ending(client, answer)
+        if isinstance(answer, m.Accepted) and answer.job_id not in self._live:
+            self._outbox.ended(client, answer.job_id)  # whoever asks for a job that has ended hears of its end
 
     def _send(self, client: bytes, message: m.Message, number: int = 0) -> None:
-        self._clients.send_multipart([client, *pack(message, number)], copy=False)
+        self._outbox.answer(client, pack(message, number))
 
-    def _send_ending(self, client: bytes, answer: m.Reply) -> None:
-        """Whoever asks for a job that has ended hears of its end right after the answer."""
-        if isinstance(answer, m.Accepted):
-            ended = self._records[answer.job_id].ended
-            if ended is not None:
-                self._send(client, ended)
+    def _tell(self, live: Live, event: m.Progress | m.Preview | m.Draw) -> None:
+        frames = pack(event)
+        for watcher in list(live.watchers):
+            self._outbox.latest(watcher, event.job_id, type(event), frames)
+
+    def _ending(self, job_id: str) -> list[Frame] | None:
+        """The last event of a job; None where it has been forgotten meanwhile."""
+        try:
+            return self._ledger.ended(job_id)
+        except errors.AssistiveError as error:
+            log.error("The end of job %s cannot be told: %s", job_id, error, extra={"job": job_id})
+            return None
+
+    def _gone(self, client: bytes) -> None:
+        for live in self._live.values():
+            live.watchers.discard(client)
 
     def _answer(self, client: bytes, number: int, message: m.Message) -> m.Reply | None:
         """The reply to a request; None where the worker will give it."""
         if isinstance(message, m.Hello):
             running = int(self._running is not None)
-            return m.Welcome(version=VERSION, device=self._device, jobs_running=running, jobs_queued=len(self._queue))
-        if isinstance(message, m.Submit):
-            return self._submit(client, message.job)
+            return m.Welcome(
+                version=VERSION,
+                device=self._device,
+                jobs_running=running,
+                jobs_queued=len(self._line),
+                message_bytes=self._policy.limits.message_bytes,
+            )
         if isinstance(message, m.Watch):
             return self._watch(client, message.job_id)
         if isinstance(message, m.Cancel):
@@ -164,211 +298,209 @@ class Front:
             return None
         raise errors.InvalidInput(f"{type(message).__name__} is not a request.")
 
-    def _submit(self, client: bytes, job: m.Job) -> m.Accepted:
-        if job.id not in self._records:
-            check_scene(job.scene)
-            self._check_worker()
-            if len(self._queue) >= MAX_QUEUE:
-                raise errors.InvalidInput(f"{MAX_QUEUE} jobs are waiting already.", hint="Try again later.")
-            self._records[job.id] = Record(job)
-            self._queue.append(job.id)
-        self._records[job.id].watchers.add(client)
-        return self._accepted(job.id)
-
     def _watch(self, client: bytes, job_id: str) -> m.Accepted:
-        record = self._record(job_id)
-        if record.draw is not None and client not in record.watchers:
-            self._send(client, record.draw)  # the job waits for whoever can draw, which may be the one who comes now
-        record.watchers.add(client)
+        """Tell `client` of a job, which may have come into the book just now."""
+        entry = self._ledger.get(job_id)
+        if entry.state == "queued" and job_id not in self._live:
+            log.info("Job %s has come.", job_id, extra={"job": job_id})
+            self._wait(entry)
+        live = self._live.get(job_id)
+        if live is not None:
+            if live.draw is not None and client not in live.watchers:
+                # The job waits for whoever can draw, which may be the one who comes now.
+                self._outbox.latest(client, job_id, m.Draw, pack(live.draw))
+            live.watchers.add(client)
         return self._accepted(job_id)
 
     def _drawn(self, drawn: m.Drawn) -> m.Accepted:
-        record = self._record(drawn.job_id)
-        if record.draw is not None and record.draw.step == drawn.step:  # else somebody else was faster
-            record.draw = None
+        live = self._live.get(drawn.job_id)
+        if live is not None and live.draw is not None and live.draw.step == drawn.step:  # else somebody was faster
+            live.draw = None
             self._worker.send(drawn)
         return self._accepted(drawn.job_id)
 
     def _cancel(self, job_id: str) -> m.Accepted:
-        record = self._record(job_id)
-        if record.state == "running":
-            self._worker.send(m.Cancel(job_id))
-        elif record.state == "queued":
-            self._queue.remove(job_id)
-            error = errors.JobFailed("The job was cancelled before it began.").to_data()
-            self._end(m.Ended(job_id=job_id, error=error))
+        self._ledger.get(job_id)
+        self._ledger.ask_cancel(job_id)  # before it is told: a server that restarts knows it, too
+        self._heed_cancel(job_id)
         return self._accepted(job_id)
 
-    def _record(self, job_id: str) -> Record:
-        if job_id not in self._records:
-            raise errors.UnknownJob(f"This server knows no job {job_id!r}.", hint="It may have been restarted.")
-        return self._records[job_id]
+    def _heed_cancel(self, job_id: str) -> None:
+        if job_id == self._running:
+            self._worker.send(m.Cancel(job_id))
+        elif job_id in self._live and self._live[job_id].entry.began is None:
+            error = errors.JobFailed("The job was cancelled before it began.").to_data()
+            self._end(job_id, "cancelled", error)
 
     def _accepted(self, job_id: str) -> m.Accepted:
-        state = self._records[job_id].state
-        position = self._queue.index(job_id) + int(self._running is not None) if state == "queued" else 0
-        return m.Accepted(job_id=job_id, state=state, position=position)
+        live = self._live.get(job_id)
+        if live is None:
+            return m.Accepted(job_id=job_id, state=self._ledger.get(job_id).state, position=0)
+        if live.state == "running":
+            return m.Accepted(job_id=job_id, state="running", position=0)
+        ahead = self._line.before(job_id)
+        position = len(ahead) + int(self._running is not None)
+        return m.Accepted(job_id=job_id, state="queued", position=position, wait_s=self._wait_s(ahead))
+
+    def _wait_s(self, ahead: list[Waiter]) -> float | None:
+        """How long the running job and those `ahead` will take, as far as is known."""
+        waits = [self._pace.of(waiter.work) for waiter in ahead]
+        if self._running is not None:
+            waits.append(self._live[self._running].eta_s)
+        known = [wait for wait in waits if wait is not None]
+        return sum(known) if len(known) == len(waits) else None
 
     def _ask_worker(self, client: bytes, number: int, message: m.Message) -> None:
-        self._check_worker()
+        if not self._worker.alive():
+            raise NO_WORKER
         mine = next(self._numbers)
+        self._expect_worker()
         self._asked[mine] = (client, number)
         self._worker.send(message, mine)
 
-    def _check_worker(self) -> None:
-        if not self._worker.alive():
-            raise errors.JobFailed(
-                "The server's worker process cannot be kept running.",
-                hint="Its log has the details; restart the server.",
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    def _wait(self, entry: Entry) -> None:
+        """Put a job in the line."""
+        self._live[entry.id] = Live(entry)
+        priority = RESUMED if entry.state == "running" else entry.priority
+        self._line.add(Waiter(entry.id, entry.client, priority, entry.work))
+
+    def _start_next(self) -> None:
+        if self._running is not None or not len(self._line) or not self._worker.alive():
+            return
+        job_id = self._line.take().job_id
+        live = self._live[job_id]
+        self._ledger.begin(job_id)
+        live.entry = self._ledger.get(job_id)
+        live.state, live.began, self._running = "running", time.monotonic(), job_id
+        began = live.entry.began or live.entry.submitted
+        self._expect_worker()
+        self._worker.order(
+            orders.Begin(
+                job_id=job_id,
+                folder=str(self._ledger.folder(job_id)),
+                queued_s=began - live.entry.submitted,
+                cancelled=live.entry.cancel,
             )
+        )
+        log.info("Job %s runs.", job_id, extra={"job": job_id})
+
+    def _end(
+        self, job_id: str, state: Literal["done", "failed", "cancelled"], error: errors.ErrorData | None = None
+    ) -> None:
+        """The job has ended: write it down, then tell everybody."""
+        live = self._live.pop(job_id)
+        if job_id in self._line:
+            self._line.remove(job_id)
+        if self._running == job_id:
+            self._running = None
+        if not self._ledger.end(job_id, state, error):
+            return
+        self._ended[state] += 1
+        log.info("Job %s is %s.", job_id, state, extra={"job": job_id})
+        for watcher in live.watchers:
+            self._outbox.ended(watcher, job_id)
+
+    def _look_into_book(self) -> None:
+        """Heed what others have written there (`assistive-server jobs cancel`), and forget what is old."""
+        version = self._ledger.version()
+        if version != self._book_version:
+            self._book_version = version
+            for job_id in self._ledger.to_cancel():
+                self._heed_cancel(job_id)
+        if time.monotonic() - self._pruned > PRUNE_EVERY_S:
+            self._pruned = time.monotonic()
+            self._ledger.prune(self._policy.keep_s, self._policy.keep_bytes)
 
     # --- worker -----------------------------------------------------------------------------------------------------
 
+    def _expect_worker(self) -> None:
+        """From now on the worker has something to do, and its silence counts."""
+        if self._running is None and not self._asked:
+            self._heard = time.monotonic()
+
     def _from_worker(self) -> None:
         frames = [frame.buffer for frame in self._worker.socket.recv_multipart(copy=False)]
+        self._heard = time.monotonic()
+        order = orders.unpack_order(frames)
+        if order is not None:
+            self._heed(order)
+            return
         try:
-            self._take(unpack(frames))
+            envelope = unpack(frames)
         except errors.AssistiveError as error:  # a number that is none, say: the job that made it has failed
-            logging.error("The worker sent what cannot be used: %s", error)
+            log.error("The worker sent what cannot be used: %s", error)
             if self._running is not None:
                 self._worker.send(m.Cancel(self._running))
-                self._end(m.Ended(job_id=self._running, error=errors.JobFailed(error.message).to_data()))
+                self._end(self._running, "failed", errors.JobFailed(error.message).to_data())
+            return
+        self._take(envelope.request, envelope.message)
 
-    def _take(self, envelope: Envelope) -> None:
-        message = envelope.message
-        if isinstance(message, m.Ended | m.Progress | m.Preview | m.Draw) and message.job_id != self._running:
-            return  # of a job that has been given up
-        if isinstance(message, m.Ended):
+    def _heed(self, order: orders.Order) -> None:
+        if isinstance(order, orders.Kept) and order.job_id == self._running:
             self._deaths = 0
-            self._end(message)
-        elif isinstance(message, m.Progress | m.Preview | m.Draw):
-            record = self._record(message.job_id)
-            record.draw = message if isinstance(message, m.Draw) else None
-            for watcher in record.watchers:
-                self._send(watcher, message)
+            self._ledger.got_on(order.job_id)
+        elif isinstance(order, orders.Over) and order.job_id == self._running:
+            self._deaths = 0
+            live = self._live[order.job_id]
+            if order.error is None and not order.cancelled:
+                self._pace.learn(time.monotonic() - live.began, live.entry.work)
+            state: Literal["done", "failed", "cancelled"] = "cancelled" if order.cancelled else "done"
+            self._end(order.job_id, "failed" if order.error is not None else state, order.error)
+
+    def _take(self, number: int, message: m.Message) -> None:
+        if isinstance(message, m.Progress | m.Preview | m.Draw):
+            if message.job_id != self._running:
+                return  # of a job that has been given up
+            live = self._live[message.job_id]
+            live.draw = message if isinstance(message, m.Draw) else None
+            if isinstance(message, m.Progress) and message.phase == "optimising":
+                live.eta_s = message.eta_s
+            self._tell(live, message)
         elif isinstance(message, m.Welcome):
             self._device = message.device
-        elif envelope.request in self._asked:
+        elif number in self._asked:
             self._deaths = 0
-            self._send_answer(envelope.request, message)
+            self._send_answer(number, message)
 
     def _send_answer(self, mine: int, message: m.Message) -> None:
         client, number = self._asked.pop(mine)
         self._send(client, message, number)
 
-    def _start_next(self) -> None:
-        if self._running is None and self._queue and self._worker.alive():
-            self._running = self._queue.popleft()
-            record = self._records[self._running]
-            record.state, record.started = "running", time.monotonic()
-            assert record.job is not None, "only ended jobs have let go of their scene"
-            self._worker.send(m.Submit(record.job))
-
-    def _end(self, ended: m.Ended) -> None:
-        record = self._records[ended.job_id]
-        if ended.result is not None:
-            timing = msgspec.structs.replace(ended.result.timing, queue_s=record.started - record.submitted)
-            ended = msgspec.structs.replace(ended, result=msgspec.structs.replace(ended.result, timing=timing))
-        record.state = "done" if ended.error is None else "failed"
-        record.ended, record.job, record.draw = ended, None, None
-        self._records.move_to_end(ended.job_id)
-        if self._running == ended.job_id:
-            self._running = None
-        for watcher in record.watchers:
-            self._send(watcher, ended)
-        self._forget_old()
-
-    def _forget_old(self) -> None:
-        over = [job_id for job_id, record in self._records.items() if record.ended is not None][:-KEPT_JOBS]
-        for job_id in over:
-            del self._records[job_id]
-
-    def _worker_died(self) -> None:
+    def _look_after_worker(self) -> None:
         if self._deaths > MAX_RESTARTS:
-            return
+            for job_id in list(self._live):
+                self._end(job_id, "failed", NO_WORKER.to_data())
+        elif not self._worker.alive():
+            self._worker_died(f"ended unexpectedly ({self._worker.exit_reason()})")
+        elif (self._running is not None or self._asked) and time.monotonic() - self._heard > self._policy.hang_s:
+            self._worker.kill()
+            self._worker_died(f"gave no sign of life for {self._policy.hang_s:g} s and was ended")
+
+    def _worker_died(self, how: str) -> None:
         self._deaths += 1
-        error = errors.JobFailed(
-            f"The worker process ended unexpectedly ({self._worker.exit_reason()}).",
-            hint="The server's log has the details.",
-        ).to_data()
+        self._lost += 1
+        log.error("The worker process %s.", how)
+        error = errors.JobFailed(f"The worker process {how}.", hint="The server's log has the details.").to_data()
         for mine in list(self._asked):
             self._send_answer(mine, m.Refused(error))
         if self._running is not None:
-            self._end(m.Ended(job_id=self._running, error=error))
+            self._try_again(self._running, error)
         if self._deaths <= MAX_RESTARTS:
             self._worker.restart()
+            self._heard = time.monotonic()
+
+    def _try_again(self, job_id: str, error: errors.ErrorData) -> None:
+        """A job whose worker has died goes on from its checkpoint, unless that has been tried."""
+        if self._ledger.count_attempt(job_id) >= MAX_ATTEMPTS:
+            self._end(job_id, "failed", error)
             return
-        while self._queue:
-            self._end(m.Ended(job_id=self._queue.popleft(), error=error))
-
-
-class WorkerProcess:
-    """The child process that computes, and the socket to it."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path, device: str, rasterizer: str) -> None:
-        self._context = context
-        self._folder = folder
-        self._arguments = ["--device", device, "--rasterizer", rasterizer]
-        self._outbox: deque[list[Frame]] = deque()
-        self._starts = 0
-        self.socket: zmq.Socket[bytes]
-        self._process: subprocess.Popen[bytes]
-        self._start()
-
-    def _start(self) -> None:
-        self._starts += 1
-        self._outbox.clear()
-        self.socket = self._context.socket(zmq.PAIR)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.SNDHWM, 0)
-        # A file socket in a folder that only this user may enter, where the system has them and the path is short.
-        path = f"{self._folder}/{self._starts}"
-        file_socket = zmq.has("ipc") and len(path) < zmq.IPC_PATH_MAX_LEN
-        self.socket.bind(f"ipc://{path}" if file_socket else "tcp://127.0.0.1:*")
-        address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        command = [sys.executable, "-m", "compute_server.worker", address, *self._arguments]
-        # The worker ends when its standard input does, which is when this process is gone, however it went.
-        self._process = subprocess.Popen(command, env=worker_environment(), stdin=subprocess.PIPE)
-
-    def send(self, message: m.Message, request: int = 0) -> None:
-        """One message to the worker. Never waits: what a worker that is still starting cannot take yet is kept."""
-        self._outbox.append(pack(message, request))
-        self.flush()
-
-    def flush(self) -> None:
-        """Send what was kept, as far as the worker takes it."""
-        while self._outbox:
-            try:
-                self.socket.send_multipart(self._outbox[0], zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            self._outbox.popleft()
-
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
-
-    def exit_reason(self) -> str:
-        """Why the process ended, for a person."""
-        code = self._process.returncode
-        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-    def restart(self) -> None:
-        """A new process after the old one has died."""
-        self.socket.close(linger=0)
-        self._start()
-
-    def stop(self) -> None:
-        """End the process, by force if it does not go."""
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self.socket.close(linger=0)
+        log.warning("Job %s goes on from its last checkpoint.", job_id, extra={"job": job_id})
+        self._running = None
+        watchers = self._live[job_id].watchers
+        self._wait(self._ledger.get(job_id))
+        self._live[job_id].watchers = watchers
 
 
 def _bind_error(bind: str, error: zmq.ZMQError) -> errors.AssistiveError:

@@ -32,13 +32,14 @@ from .ensemble import verdicts
 from .evaluate import Figures, evaluate, render
 from .flat_patch import optimise_flat
 from .importance import gradient_importance, importance_picture
-from .optimize import Observer, StepReport, Trace, optimise
+from .optimize import Forgetful, Keeper, Observer, StepReport, Trace, optimise
 from .patch import get_patch
 from .placing import placed
 from .problem import Problem, make_problem
 from .render.color import from_bytes, to_bytes
 from .survey import directions, survey
 from .views import fixed_views, generators, random_views
+from .waiting import leaves_out
 
 #: Training figures are measured on this many of the views that training saw.
 TRAIN_VIEWS = 32
@@ -58,7 +59,7 @@ class JobObserver(Observer, Protocol):
         """Between chunks of the evaluation that follows `steps` steps."""
 
     def compared(self, problem: Problem, steps: int) -> None:
-        """After every step of a texture that leaves one classifier out; `steps` of :func:`job_steps` are done."""
+        """After every step of a texture that leaves one classifier out; `steps` of all the job's are done."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -70,11 +71,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasterizer: str = "auto") -> m.Result:
-    """Do `job` and measure what it made; ``timing.queue_s`` is left to whoever queued it.
+def run_job(
+    job: m.Job,
+    device: torch.device,
+    observer: JobObserver,
+    *,
+    rasterizer: str = "auto",
+    keeper: Keeper | None = None,
+    queued_s: float = 0.0,
+) -> m.Result:
+    """Do `job`, from where the `keeper` has it, and measure what it made.
 
     Raises :class:`~shared.errors.AssistiveError` for what is wrong with the job.
     """
+    keeper = keeper or Forgetful()
     problem = make_problem(job, device, rasterizer)
     if job.settings.patch:
         problem = placed(problem, observer.cancelled)
@@ -84,7 +94,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         *(loaded(name, device) for name in dict.fromkeys(job.settings.held_out_models)),
     ]
     began = time.perf_counter()
-    trace = optimise_it(problem, observer)
+    trace = optimise_it(problem, observer, keeper)
     optimised = time.perf_counter()
     texture = problem.texture.quantised(trace.theta)
     models, check_views, pictures = _measure(problem, trace, texture, classifiers, observer)
@@ -96,9 +106,9 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         models = _with_controls(
             problem, texture, unseen, models, classifiers, lambda: observer.evaluating(problem, trace.steps)
         )
-        models = {**models, **_left_out(problem, models, observer, optimise_it)}
+        models = {**models, **_left_out(problem, models, observer, optimise_it, keeper)}
     timing = m.Timing(
-        queue_s=0.0,
+        queue_s=queued_s,
         optimise_s=optimised - began,
         evaluate_s=time.perf_counter() - optimised,
         step_median_s=_median(trace.step_seconds),
@@ -124,6 +134,7 @@ def run_job(job: m.Job, device: torch.device, observer: JobObserver, *, rasteriz
         sites=problem.sites,
         curves=trace.curves(),
         survey=around,
+        notes=tuple(trace.notes),
         plots=plots.for_report(trace.curves(), models, around, problem.target),
         scene_hash=fingerprint(job.scene),
         timing=timing,
@@ -146,16 +157,6 @@ def _views(problem: Problem, steps: int) -> tuple[list[View], list[View]]:
     else:
         seen = list(itertools.islice(random_views(rig, streams.train, settings.backgrounds), count))
     return seen, list(itertools.islice(random_views(rig, streams.held_out, "varied"), settings.held_out_views))
-
-
-def job_steps(settings: m.Settings) -> int:
-    """All steps of a job, those of the textures that leave one classifier out included."""
-    left_out = len(settings.models) if _leaves_out(settings) else 0
-    return settings.steps * (1 + left_out)
-
-
-def _leaves_out(settings: m.Settings) -> bool:
-    return settings.leave_one_out and len(settings.models) > 1
 
 
 class _Later:
@@ -182,15 +183,16 @@ def _left_out(
     problem: Problem,
     models: dict[str, m.ModelFigures],
     observer: JobObserver,
-    optimise_it: Callable[[Problem, Observer], Trace],
+    optimise_it: Callable[[Problem, Observer, Keeper], Trace],
+    keeper: Keeper,
 ) -> dict[str, m.ModelFigures]:
     """The figures of each trained classifier, with how it judges a texture that was made without it. Ends early, with
     those there are, when the job is cancelled."""
     settings = problem.job.settings
     found: dict[str, m.ModelFigures] = {}
-    for number, classifier in enumerate(problem.classifiers if _leaves_out(settings) else ()):
+    for number, classifier in enumerate(problem.classifiers if leaves_out(settings) else ()):
         without = _without(problem, number)
-        trace = optimise_it(without, _Later(observer, settings.steps * (1 + number)))
+        trace = optimise_it(without, _Later(observer, settings.steps * (1 + number)), keeper.phase(f"without {number}"))
         if trace.outcome == "cancelled":
             break
         pool = problem.texture.pool_of(problem.texture.quantised(trace.theta))

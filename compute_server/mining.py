@@ -31,13 +31,13 @@ class Miner:
     """Finds hard views, and gives them out in turn."""
 
     def __init__(self, rig: Rig, settings: Settings) -> None:
-        self._fresh = random_views(rig, generators(settings.seed).mining, settings.backgrounds)
-        self._turn = 0
+        self.fresh = random_views(rig, generators(settings.seed).mining, settings.backgrounds)
+        self.turn = 0
         self.hardest: tuple[View, ...] = ()
 
     def search(self, losses: Losses) -> None:
         """Look for hard views; keep the worst of those found now and before."""
-        found = _worst(losses, [*self.hardest, *itertools.islice(self._fresh, DRAWN)], KEPT + CROSSED)
+        found = _worst(losses, [*self.hardest, *itertools.islice(self.fresh, DRAWN)], KEPT + CROSSED)
         crossed = [
             msgspec.structs.replace(one, lights=other.lights, background=other.background)
             for one, other in itertools.permutations(found[:CROSSED], 2)
@@ -46,8 +46,8 @@ class Miner:
 
     def take(self, count: int) -> list[View]:
         """The next `count` of the hardest views."""
-        taken = [self.hardest[(self._turn + number) % len(self.hardest)] for number in range(count)]
-        self._turn += count
+        taken = [self.hardest[(self.turn + number) % len(self.hardest)] for number in range(count)]
+        self.turn += count
         return taken
 
 

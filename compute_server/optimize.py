@@ -11,10 +11,11 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,16 +31,21 @@ from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
-from .render.sampling import Transport
+from .render.taps import Transport
 from .steppers import Octaves, Stepper, project, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
 
+#: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
+#: much there is. A GPU takes as many as it can hold.
+AT_ONCE = 32
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25
 VALIDATION_VIEWS = 16
 #: Confidence holds above ``stop_at`` when it was there this many times in a row.
 HOLD = 2
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,15 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """The views of one step, made ready."""
+    """The views of one step, made ready: in one piece, or in several where the device's memory asks for that."""
 
     views: Sequence[View]
-    transport: Transport
+    parts: Sequence[tuple[Sequence[View], Transport]]
 
 
 @dataclass
 class Trace:
-    """What the loop leaves behind."""
+    """What the loop leaves behind. ``at_once`` is how many views the device's memory holds (None: all of a step's)."""
 
     theta: Tensor
     steps: int = 0
@@ -91,6 +97,8 @@ class Trace:
     confidence: list[float] = field(default_factory=list)
     least: list[float] = field(default_factory=list)
     validation: dict[int, float] = field(default_factory=dict)
+    at_once: int | None = None
+    notes: list[str] = field(default_factory=list)
 
     def add(self, report: StepReport) -> None:
         """Remember one step."""
@@ -112,40 +120,115 @@ class Trace:
         )
 
 
-def optimise(problem: Problem, observer: Observer) -> Trace:
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a loop stands: all that its next step depends on, so that another process can take it. What is random in
+    it is the state of its generators; ``best``, ``score`` and ``held`` are those of the best texture so far."""
+
+    trace: Trace
+    theta: Tensor
+    mover: dict[str, Tensor] = {}
+    best: Tensor | None = None
+    score: float = 0.0
+    held: int = 0
+    streams: tuple[str, ...] = ()
+    hardest: tuple[View, ...] = ()
+    turn: int = 0
+
+
+class Keeper(Protocol):
+    """Keeps where a loop stands, for a process that comes after this one."""
+
+    def load(self) -> Checkpoint | None:
+        """Where the loop stood when it was last kept."""
+
+    def offer(self, make: Callable[[], Checkpoint]) -> None:
+        """Called after every step; keeps what `make` gives when it is time for that. What it raises ends the loop."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep this."""
+
+    def phase(self, name: str) -> Keeper:
+        """A keeper for another loop of the same job."""
+
+
+class Forgetful:
+    """Keeps nothing."""
+
+    def load(self) -> Checkpoint | None:
+        """See :class:`Keeper`."""
+        return None
+
+    def offer(self, make: Callable[[], Checkpoint]) -> None:
+        """See :class:`Keeper`."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """See :class:`Keeper`."""
+
+    def phase(self, name: str) -> Keeper:
+        """See :class:`Keeper`."""
+        del name
+        return self
+
+
+class _Run:
+    """What the loop works with; new, or where a keeper has it."""
+
+    def __init__(self, problem: Problem, kept: Checkpoint | None) -> None:
+        self.theta = problem.texture.start.clone()
+        self.trace = Trace(theta=self.theta)
+        self.move = mover(problem)
+        self.batches = _Batches(problem, self.trace)
+        self.best = _Best(problem, kept)
+        if kept is not None:
+            self.theta, self.trace = kept.theta, kept.trace
+            self.move.restore(kept.mover)
+            self.batches.restore(kept)
+
+    def checkpoint(self) -> Checkpoint:
+        """Where the loop stands now."""
+        return Checkpoint(
+            trace=self.trace,
+            theta=self.theta,
+            mover=self.move.state(),
+            best=self.best.theta,
+            score=self.best.score,
+            held=self.best.held,
+            streams=self.batches.streams(),
+            hardest=() if self.batches.miner is None else self.batches.miner.hardest,
+            turn=0 if self.batches.miner is None else self.batches.miner.turn,
+        )
+
+
+def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None) -> Trace:
     """The loop. Returns the Θ that validation views liked best."""
     settings, texture = problem.job.settings, problem.texture
-    move = mover(problem)
-    miner = _miner(problem)
-    batches = _batches(problem, miner)
-    best = _Best(problem)
-    trace = Trace(theta=texture.start.clone())
-    theta = texture.start.clone()
-    for step in range(settings.steps):
+    keeper = keeper or Forgetful()
+    run = _Run(problem, keeper.load())
+    trace, best = run.trace, run.best
+    while trace.steps < settings.steps and trace.outcome == "finished":
         if observer.cancelled():
             trace.outcome = "cancelled"
             break
         began = time.perf_counter()
-        if miner is not None and step % mining.EVERY == 0:
-            miner.search(functools.partial(_losses, problem, theta))
-        batch = next(batches)
-        blender = _blender(problem, observer, batch, theta, step)
-        report, slope = gradient(problem, theta, batch.transport, step, seen=blender)
+        step = trace.steps
+        batch = run.batches.take(run.theta, step)
+        blender = _blender(problem, observer, batch, run.theta, step)
+        report, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
         if blender is not None:
-            trace.exchanges.append(exchange(problem, theta, batch.transport, report, slope))
-        theta = move.step(theta, slope, settings.alpha * schedule(step, settings.steps))
-        theta = project(theta, texture.start, settings.epsilon, settings.norm)
-        report = dataclasses.replace(report, theta=theta, seconds=time.perf_counter() - began)
+            trace.exchanges.append(exchange(problem, run.theta, batch, report, slope))
+        theta = run.move.step(run.theta, slope, settings.alpha * schedule(step, settings.steps))
+        run.theta = project(theta, texture.start, settings.epsilon, settings.norm)
+        report = dataclasses.replace(report, theta=run.theta, seconds=time.perf_counter() - began)
         trace.add(report)
         observer.stepped(problem, report)
-        if (step + 1) % VALIDATE_EVERY == 0:
-            trace.validation[trace.steps] = best.offer(theta)
-            if best.holds():
-                trace.outcome = "early"
-                break
-    if trace.steps % VALIDATE_EVERY:
-        trace.validation[trace.steps] = best.offer(theta)
+        if trace.steps % VALIDATE_EVERY == 0:
+            trace.validation[trace.steps] = best.offer(run.theta)
+            trace.outcome = "early" if best.holds() else "finished"
+        keeper.offer(run.checkpoint)
+    if trace.steps % VALIDATE_EVERY and trace.steps not in trace.validation:
+        trace.validation[trace.steps] = best.offer(run.theta)
     trace.theta = best.theta
+    keeper.save(run.checkpoint())
     return trace
 
 
@@ -162,9 +245,9 @@ def _blender(problem: Problem, observer: Observer, batch: Batch, theta: Tensor, 
     return observer.drawn(problem, batch.views, problem.texture.quantised(theta), step)
 
 
-def exchange(problem: Problem, theta: Tensor, batch: Transport, report: StepReport, slope: Tensor) -> m.Exchange:
+def exchange(problem: Problem, theta: Tensor, batch: Batch, report: StepReport, slope: Tensor) -> m.Exchange:
     """What Blender's pictures changed in a step: `report` and `slope` were made with them."""
-    own, own_slope = gradient(problem, theta, batch, report.step - 1)
+    own, own_slope = batch_gradient(problem, theta, batch, report.step - 1)
     return m.Exchange(
         step=report.step,
         server=float(own.confidence.mean()),
@@ -195,11 +278,6 @@ def _cells(problem: Problem) -> Tensor:
     return torch.stack([torch.div(place, width, rounding_mode="floor"), place % width], dim=1)
 
 
-def _miner(problem: Problem) -> Miner | None:
-    settings = problem.job.settings
-    return Miner(problem.job.scene.rig, settings) if settings.mined else None
-
-
 @torch.no_grad()
 def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
     """The trained classifiers' mean loss in each of `views` ``[N]``, with the texture Θ."""
@@ -210,23 +288,120 @@ def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
     return torch.stack(losses).mean(dim=0)
 
 
-def _batches(problem: Problem, miner: Miner | None) -> Iterator[Batch]:
-    """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones."""
-    settings, rig = problem.job.settings, problem.job.scene.rig
-    if settings.sampling == "fixed":
-        views = fixed_views(rig)
-        chunks = [views[start : start + settings.views] for start in range(0, len(views), settings.views)]
-        prepared = [_prepared(problem, chunk) for chunk in chunks]
-        yield from itertools.cycle(prepared)  # without end
-    stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
-    mined = 0 if miner is None else max(1, round(settings.mined * settings.views))
-    while True:
-        fresh = itertools.islice(stream, settings.views - mined)
-        yield _prepared(problem, [*fresh, *(miner.take(mined) if miner is not None else ())])
+class _Batches:
+    """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones.
+
+    A step whose views are too many for the device's memory is taken in parts, and so are all that follow.
+    """
+
+    def __init__(self, problem: Problem, trace: Trace) -> None:
+        settings, rig = problem.job.settings, problem.job.scene.rig
+        self._problem = problem
+        self._trace = trace
+        self._stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
+        self._fixed: dict[int, Batch] = {}
+        self.miner = Miner(rig, settings) if settings.mined else None
+
+    def streams(self) -> tuple[str, ...]:
+        """The state of the generators that views are drawn from."""
+        return (self._stream.state(), *(() if self.miner is None else (self.miner.fresh.state(),)))
+
+    def restore(self, kept: Checkpoint) -> None:
+        """Go on where a checkpoint was made."""
+        self._trace = kept.trace
+        self._stream.restore(kept.streams[0])
+        if self.miner is not None:
+            self.miner.fresh.restore(kept.streams[1])
+            self.miner.hardest, self.miner.turn = kept.hardest, kept.turn
+
+    def take(self, theta: Tensor, step: int) -> Batch:
+        """The views of a step. Which are hard is looked for with the texture Θ."""
+        settings = self._problem.job.settings
+        if settings.sampling == "fixed":
+            return self._fixed_batch(step)
+        if self.miner is None:
+            return self._prepared(list(itertools.islice(self._stream, settings.views)), step)
+        if step % mining.EVERY == 0:
+            self.miner.search(functools.partial(_losses, self._problem, theta))
+        mined = max(1, round(settings.mined * settings.views))
+        fresh = itertools.islice(self._stream, settings.views - mined)
+        return self._prepared([*fresh, *self.miner.take(mined)], step)
+
+    def _fixed_batch(self, step: int) -> Batch:
+        views, size = fixed_views(self._problem.job.scene.rig), self._problem.job.settings.views
+        number = step % math.ceil(len(views) / size)
+        if number not in self._fixed:
+            self._fixed[number] = self._prepared(views[number * size : (number + 1) * size], step)
+        return self._fixed[number]
+
+    def _prepared(self, views: Sequence[View], step: int) -> Batch:
+        def prepare() -> Batch:
+            most = AT_ONCE if self._problem.device.type == "cpu" else len(views)
+            size = self._trace.at_once or math.ceil(len(views) / math.ceil(len(views) / most))
+            chunks = [views[start : start + size] for start in range(0, len(views), size)]
+            samples = self._problem.job.settings.samples
+            prepared = [self._problem.renderer.prepare(chunk, self._problem.size, samples) for chunk in chunks]
+            return Batch(views, list(zip(chunks, prepared, strict=True)))
+
+        return self._within_memory(prepare, views, step)
+
+    def gradient(
+        self, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
+    ) -> tuple[StepReport, Tensor]:
+        """See :func:`batch_gradient`; in smaller parts where the device's memory asks for that."""
+
+        def attempt() -> tuple[StepReport, Tensor]:
+            largest = max(len(views) for views, _ in batch.parts)
+            fits = self._trace.at_once is None or largest <= self._trace.at_once
+            smaller = batch if fits else self._prepared(batch.views, step)
+            return batch_gradient(self._problem, theta, smaller, step, seen=seen)
+
+        return self._within_memory(attempt, batch.views, step)
+
+    def _within_memory(self, work: Callable[[], Made], views: Sequence[View], step: int) -> Made:
+        """What `work` gives, with fewer views at once each time that memory does not suffice for it."""
+        while True:
+            try:
+                return work()
+            except torch.cuda.OutOfMemoryError as error:
+                now = min(self._trace.at_once or len(views), len(views))
+                if now == 1:
+                    raise JobFailed(
+                        "The device has too little memory for a single view.",
+                        hint="Choose a smaller texture or fewer samples, or end other programs that use the device.",
+                    ) from error
+                self._trace.at_once = math.ceil(now / 2)
+                self._fixed.clear()
+            if self._problem.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._trace.notes.append(
+                f"The device ran out of memory at step {step + 1}; from then on it saw {self._trace.at_once} of "
+                f"{len(views)} views at once."
+            )
 
 
-def _prepared(problem: Problem, views: Sequence[View]) -> Batch:
-    return Batch(views, problem.renderer.prepare(views, problem.size, problem.job.settings.samples))
+def batch_gradient(
+    problem: Problem, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
+) -> tuple[StepReport, Tensor]:
+    """Loss of Θ on a batch, and its gradient: the mean over its parts, each weighing as many views as it has."""
+    if len(batch.parts) == 1:
+        return gradient(problem, theta, batch.parts[0][1], step, seen=seen)
+    shown = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
+    shares = [len(views) / len(batch.views) for views, _ in batch.parts]
+    found = [
+        gradient(problem, theta, transport, step, seen=each)
+        for (_, transport), each in zip(batch.parts, shown, strict=True)
+    ]
+    reports = [report for report, _ in found]
+    whole = dataclasses.replace(
+        reports[0],
+        loss=sum(share * report.loss for share, report in zip(shares, reports, strict=True)),
+        confidence=torch.cat([report.confidence for report in reports]),
+        pictures=torch.cat([report.pictures for report in reports]),
+        classifier_seconds=sum(report.classifier_seconds for report in reports),
+    )
+    slope = torch.stack([share * slope for share, (_, slope) in zip(shares, found, strict=True)]).sum(dim=0)
+    return whole, slope
 
 
 def gradient(
@@ -242,32 +417,57 @@ def gradient(
     free = theta.detach().requires_grad_()
     images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
-    began = time.perf_counter()
+    clock = _Clock(problem.device)
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
     loss, certainty = classifier_loss(problem, shown)
     loss.backward()  # type: ignore[no-untyped-call]
-    _wait(problem.device)
-    classifier_seconds = time.perf_counter() - began
+    clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
     if settings.smoothness and problem.covered is not None:
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    if not math.isfinite(float(loss.detach())):
+    # The only place in a step where the host waits for the device, when all of it is under way.
+    told = torch.cat([loss.detach()[None], certainty]).cpu()
+    if not math.isfinite(float(told[0])):
         raise JobFailed(
-            f"The loss became {float(loss.detach())} at step {step + 1}.",
+            f"The loss became {float(told[0])} at step {step + 1}.",
             hint="Look for lights or positions of absurd size, and for a target that is every class.",
         )
     report = StepReport(
         step=step + 1,
-        loss=float(loss.detach()),
-        confidence=certainty,
+        loss=float(told[0]),
+        confidence=told[1:],
         pictures=seen.detach(),
         theta=theta,
         seconds=0.0,
-        classifier_seconds=classifier_seconds,
+        classifier_seconds=clock.seconds(),
     )
     return report, free.grad
+
+
+class _Clock:
+    """Times what a device does from now until :meth:`stop`, without waiting for it; reading it waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        count = 2 if device.type == "cuda" else 0
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(count)]  # type: ignore[no-untyped-call]
+        self._times = [time.perf_counter()]
+        if self._events:
+            self._events[0].record()
+
+    def stop(self) -> None:
+        """The work to be timed has been asked for."""
+        self._times.append(time.perf_counter())
+        if self._events:
+            self._events[1].record()
+
+    def seconds(self) -> float:
+        """How long it took."""
+        if not self._events:
+            return self._times[1] - self._times[0]
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000
 
 
 def _step_rng(seed: int, step: int) -> np.random.Generator:
@@ -280,30 +480,27 @@ def classifier_loss(problem: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
     return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 class _Best:
     """The best Θ so far, by mean confidence of the trained classifiers on validation views."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, kept: Checkpoint | None) -> None:
         settings = problem.job.settings
         self._problem = problem
         stream = random_views(problem.job.scene.rig, generators(settings.seed).validation, settings.backgrounds)
         self._views: Sequence[View] = list(itertools.islice(stream, VALIDATION_VIEWS))
-        self._held = 0
-        self.theta = problem.texture.start
-        self._score = self._judge(self.theta)
+        if kept is not None and kept.best is not None:
+            self.theta, self.score, self.held = kept.best, kept.score, kept.held
+        else:
+            self.theta, self.held = problem.texture.start, 0
+            self.score = self._judge(self.theta)
 
     def offer(self, theta: Tensor) -> float:
         """Keep `theta` if it is the best so far; gives its score."""
         score = self._judge(theta)
-        if score >= self._score:
-            self._score, self.theta = score, theta
+        if score >= self.score:
+            self.score, self.theta = score, theta
         stop_at = self._problem.job.settings.stop_at
-        self._held = self._held + 1 if stop_at is not None and score >= stop_at else 0
+        self.held = self.held + 1 if stop_at is not None and score >= stop_at else 0
         return score
 
     def _judge(self, theta: Tensor) -> float:
@@ -318,4 +515,4 @@ class _Best:
 
     def holds(self) -> bool:
         """Whether the last textures offered were all above the job's ``stop_at``."""
-        return self._held >= HOLD
+        return self.held >= HOLD

@@ -132,7 +132,8 @@ def _views(models: Mapping[str, ModelFigures]) -> Figure | None:
         for unused in panels[len(shown) :]:
             unused.remove()
         # Above the panels: inside them, points lie everywhere.
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4 if len(shown) > 1 else 2)
+        marks = panels[0].get_legend_handles_labels()
+        figure.legend(*marks, loc="outside upper left", ncols=4 if len(shown) > 1 else 2)
     return figure
 
 

@@ -21,9 +21,10 @@ from shared.scene import VertexTexture, View
 
 from .files import make_folder, write_files
 from .jobfile import read_job
-from .jobs import choose_device, job_steps, png, run_job
+from .jobs import choose_device, png, run_job
 from .optimize import StepReport
 from .problem import Problem
+from .waiting import job_steps
 
 #: The files that may hold what a job made.
 TEXTURES = {"texture.png", "patch.png", "importance.png", "colors.npy"}
@@ -130,7 +131,7 @@ def _colors(texture: VertexTexture) -> bytes:
 
 def _print(result: m.Result, settings: m.Settings, out: Path) -> None:
     console = Console(highlight=False)
-    for caution in cautions(settings):
+    for caution in (*cautions(settings), *result.notes):
         console.print(caution)
     for name, figures in result.models.items():
         before, after = figures.held_out.before, figures.held_out.after

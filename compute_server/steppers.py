@@ -11,6 +11,8 @@ from torch import Tensor
 
 from shared.errors import InvalidInput
 
+from . import octave_kernels
+
 MOMENTUM = 0.9
 
 
@@ -20,13 +22,26 @@ class Stepper(Protocol):
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """Θ after a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``."""
 
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers, by name: :meth:`restore` makes a new one go on from there."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Remember what another one did."""
+
 
 class Sign:
     """Θ − α · sign ∇: every texel moves equally far."""
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        return theta - alpha * gradient.sign()
+        return torch.sub(theta, gradient.sign(), alpha=alpha)
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
 
 
 class MomentumSign:
@@ -37,9 +52,21 @@ class MomentumSign:
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        unit = gradient / gradient.abs().mean().clamp_min(torch.finfo(gradient.dtype).tiny)
-        self._velocity = unit if self._velocity is None else MOMENTUM * self._velocity + unit
-        return theta - alpha * self._velocity.sign()
+        if self._velocity is None:
+            self._velocity = torch.zeros_like(gradient)
+        # In place: of a large texture each copy takes as long as a classifier's layer.
+        size = torch.linalg.vector_norm(gradient, ord=1) / gradient.numel()
+        self._velocity.mul_(MOMENTUM).addcdiv_(gradient, size.clamp_min(torch.finfo(gradient.dtype).tiny))
+        return torch.sub(theta, self._velocity.sign(), alpha=alpha)
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        return {} if self._velocity is None else {"velocity": self._velocity.clone()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        kept = state.get("velocity")
+        self._velocity = None if kept is None else kept.clone()
 
 
 class Adam:
@@ -47,6 +74,7 @@ class Adam:
 
     def __init__(self) -> None:
         self._parameter: Tensor | None = None
+        self._kept: dict[str, Tensor] = {}
         self._optimizer: torch.optim.Adam | None = None
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
@@ -54,11 +82,22 @@ class Adam:
         if self._parameter is None or self._optimizer is None:
             self._parameter = theta.clone()
             self._optimizer = torch.optim.Adam([self._parameter], lr=alpha)
+            self._optimizer.state[self._parameter].update(self._kept)
         self._parameter.copy_(theta)
         self._parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = alpha
         self._optimizer.step()
         return self._parameter.clone()
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        if self._parameter is None or self._optimizer is None:
+            return self._kept
+        return dict(self._optimizer.state[self._parameter])
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        self._kept = {name: value.reshape(()) if name == "step" else value for name, value in state.items()}
 
 
 class Octaves:
@@ -74,18 +113,47 @@ class Octaves:
             cells, parent = _halved(cells)
             self._parents.append(parent)
             self._sizes.append(len(cells))
+        self._on_cpu = cells.device.type == "cpu"
+        on_cpu = zip(self._parents, self._sizes, strict=True) if self._on_cpu else ()
+        self._children = [octave_kernels.children(parent, size) for parent, size in on_cpu]
         self._steppers = [make() for _ in range(count)]
         self._offsets: list[Tensor | None] = [None] * count
 
     def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         slopes = [gradient]
-        for parent, size in zip(self._parents, self._sizes, strict=True):
-            slopes.append(gradient.new_zeros(size, gradient.shape[1]).index_add_(0, parent, slopes[-1]))
+        for octave in range(len(self._parents)):
+            slopes.append(self._summed(slopes[-1], octave))
         moved = self._moved(-1, slopes[-1], alpha)
         for octave in reversed(range(len(self._parents))):
-            moved = self._moved(octave, slopes[octave], alpha) + moved[self._parents[octave]]
+            moved = self._onto(self._moved(octave, slopes[octave], alpha), octave, moved)
         return theta + moved
+
+    def _summed(self, slope: Tensor, octave: int) -> Tensor:
+        """A slope of the cells of one scale as that of the blocks of the next."""
+        if self._on_cpu and slope.dtype == torch.float32:
+            return octave_kernels.block_sums(slope, *self._children[octave])
+        return slope.new_zeros(self._sizes[octave], slope.shape[1]).index_add_(0, self._parents[octave], slope)
+
+    def _onto(self, moved: Tensor, octave: int, above: Tensor) -> Tensor:
+        """How far cells go, with their blocks."""
+        if self._on_cpu and moved.dtype == torch.float32:
+            return octave_kernels.add_parents(moved, self._parents[octave], above)
+        return moved + above[self._parents[octave]]
+
+    def state(self) -> dict[str, Tensor]:
+        """See :class:`Stepper`."""
+        kept = {f"{octave} offset": offset for octave, offset in enumerate(self._offsets) if offset is not None}
+        for octave, stepper in enumerate(self._steppers):
+            kept |= {f"{octave} stepper {name}": value for name, value in stepper.state().items()}
+        return kept
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See :class:`Stepper`."""
+        for octave, stepper in enumerate(self._steppers):
+            self._offsets[octave] = state.get(f"{octave} offset")
+            own = f"{octave} stepper "
+            stepper.restore({name.removeprefix(own): value for name, value in state.items() if name.startswith(own)})
 
     def _moved(self, octave: int, slope: Tensor, alpha: float) -> Tensor:
         """How far the blocks of one scale go."""

@@ -7,7 +7,9 @@ level, here and in Blender's viewport.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +18,12 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Scene, Texture, UvTexture, VertexTexture
 
+from .render import pool_kernels
 from .render.color import from_bytes, saturate, srgb_decode, to_bytes
 from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
-from .render.sampling import MipLayout, build_pool
+from .render.sampling import build_pool
+from .render.taps import MipLayout
 from .texel_surface import in_uv_space, tiles
 
 #: Up to this share of the texture's size, padding takes the nearest texel; farther away, one of the nearer ones.
@@ -54,8 +58,24 @@ class TextureModel:
 
     def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
         """The linear pool that the renderer samples; `linear_original` is ``linear()`` (kept by the caller)."""
+        if theta.device.type == "cpu" and theta.dtype == torch.float32:
+            return _Pool.apply(theta, self, linear_original)  # type: ignore[no-any-return]
+        return self.pool_reference(theta, linear_original)
+
+    def pool_reference(self, theta: Tensor, linear_original: Tensor) -> Tensor:
+        """:meth:`pool` in torch."""
         linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
         return self._pool(linear)
+
+    @functools.cached_property
+    def parameters(self) -> pool_kernels.Parameters:
+        """``target`` and ``source`` as the compiled kernels want them."""
+        return pool_kernels.Parameters.of(self.target.numpy(), self.source.numpy(), len(self.start), len(self.original))
+
+    @functools.cached_property
+    def levels(self) -> MipLayout:
+        """The layout of the pool; that of vertex colours is one row."""
+        return self.layout or MipLayout.of(1, len(self.original), mips=False)
 
     def linear(self) -> Tensor:
         """The original texture, linear, ``[N, 3]``."""
@@ -92,6 +112,23 @@ class TextureModel:
         free[self.target[self.weight[self.source, 0] > 0]] = True
         change = (texture.int() - self.original.int()).abs().amax(dim=1)
         return int(change[~free].max()) if (~free).any() else 0
+
+
+class _Pool(torch.autograd.Function):
+    """The compiled pool, and the product with its Jacobian."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, model: TextureModel, linear_original: Tensor) -> Tensor:
+        ctx.model = model
+        ctx.save_for_backward(theta)
+        masked = theta.contiguous(), model.start, model.weight
+        return pool_kernels.build(*masked, model.parameters, linear_original, model.levels)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (theta,), model = ctx.saved_tensors, ctx.model
+        masked = theta.contiguous(), model.start, model.weight
+        return pool_kernels.gradient(grad.contiguous(), *masked, model.parameters, model.levels), None, None
 
 
 def free_weights(scene: Scene, rasterizer: Rasterizer) -> np.ndarray:
@@ -194,8 +231,10 @@ def pad(weight: np.ndarray, radius: int, *, everywhere: bool = True) -> tuple[np
     that lies in the same block of texels, the smallest that has any (not unless `everywhere`).
     """
     height, width = weight.shape
-    follows = np.where(weight >= 0, np.arange(height * width).reshape(height, width), -1)
+    follows = np.where(weight >= 0, np.arange(height * width, dtype=np.int32).reshape(height, width), np.int32(-1))
     for _ in range(radius):
+        if (follows >= 0).all():
+            break
         grown = follows.copy()
         for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
             neighbour = np.roll(follows, shift, axis)

@@ -6,7 +6,7 @@ alike. No torch.
 
 from __future__ import annotations
 
-import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -67,25 +67,90 @@ def fixed_views(rig: Rig) -> tuple[View, ...]:
     )
 
 
-def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -> Iterator[View]:
+class Turns(Iterator[Choice]):
+    """Items without end, each in its turn, the turns in random order. ``left`` are those still to come in this turn."""
+
+    def __init__(self, items: Sequence[Choice], rng: np.random.Generator) -> None:
+        self._items = items
+        self._rng = rng
+        self.left: list[int] = []
+
+    def __next__(self) -> Choice:
+        if not self.left:
+            self.left = self._rng.permutation(len(self._items)).tolist()
+        return self._items[self.left.pop(0)]
+
+
+class BackgroundPictures(Iterator[np.ndarray]):
+    """See :func:`background_pictures`."""
+
+    def __init__(self, rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self._makers = MAKERS.get(kind, ())
+        self.turns: Turns[np.ndarray] | None = None
+        if kind == "pictures":
+            if rig.backgrounds is None or len(rig.backgrounds) == 0:
+                raise InvalidInput("The job has no background pictures.", hint="Choose another kind of background.")
+            self.turns = Turns(list(rig.backgrounds), rng)
+
+    def __next__(self) -> np.ndarray:
+        if self.turns is not None:
+            return next(self.turns)
+        return background(self.rng, self._makers) if self._makers else GREY
+
+    def state(self) -> str:
+        """Where the pictures stand: what :meth:`restore` goes on from, in a process to come."""
+        return _state(self.rng, [self.turns] if self.turns is not None else [])
+
+    def restore(self, state: str) -> None:
+        """Go on from there."""
+        _restore(state, self.rng, [self.turns] if self.turns is not None else [])
+
+
+class RandomViews(Iterator[View]):
+    """See :func:`random_views`."""
+
+    def __init__(self, rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -> None:
+        self._rig = rig
+        self._behind = BackgroundPictures(rig, backgrounds, rng)
+        self._cameras, self._states = Turns(rig.cameras, rng), Turns(rig.lights, rng)
+        self._rng = rng
+        self._turns = [turns for turns in (self._cameras, self._states, self._behind.turns) if turns is not None]
+
+    def __next__(self) -> View:
+        rig, rng = self._rig, self._rng
+        return View(
+            camera=jitter_camera(next(self._cameras), rig.center, rig.camera_jitter, rng),
+            lights=jitter_lights(next(self._states), rig.center, rig.light_jitter, rng),
+            background=next(self._behind),
+        )
+
+    def state(self) -> str:
+        """Where the views stand: what :meth:`restore` goes on from, in a process to come."""
+        return _state(self._rng, self._turns)
+
+    def restore(self, state: str) -> None:
+        """Go on from there."""
+        _restore(state, self._rng, self._turns)
+
+
+def _state(rng: np.random.Generator, turns: Sequence[Turns[Any]]) -> str:
+    return json.dumps({"rng": rng.bit_generator.state, "left": [each.left for each in turns]})
+
+
+def _restore(state: str, rng: np.random.Generator, turns: Sequence[Turns[Any]]) -> None:
+    kept = json.loads(state)
+    rng.bit_generator.state = kept["rng"]
+    for each, left in zip(turns, kept["left"], strict=True):
+        each.left = left
+
+
+def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -> RandomViews:
     """Views without end. Cameras and light states each take turns in random order, so that none is left out.
 
     Raises :class:`InvalidInput` when `backgrounds` asks for the rig's pictures and it has none.
     """
-    behind = background_pictures(rig, backgrounds, rng)
-    cameras, states = _turns(rig.cameras, rng), _turns(rig.lights, rng)
-    while True:
-        yield View(
-            camera=jitter_camera(next(cameras), rig.center, rig.camera_jitter, rng),
-            lights=jitter_lights(next(states), rig.center, rig.light_jitter, rng),
-            background=next(behind),
-        )
-
-
-def _turns(items: Sequence[Choice], rng: np.random.Generator) -> Iterator[Choice]:
-    while True:
-        for index in rng.permutation(len(items)):
-            yield items[index]
+    return RandomViews(rig, rng, backgrounds)
 
 
 # --- cameras --------------------------------------------------------------------------------------------------------
@@ -96,12 +161,12 @@ def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.
     azimuth, elevation, roll = np.radians(rng.uniform(-1, 1, 3) * (jitter.azimuth, jitter.elevation, jitter.roll))
     distance, zoom = _factor(jitter.distance, rng), _factor(jitter.zoom, rng)
     shift = rng.uniform(-1, 1, 2) * jitter.shift
-    to_world = np.linalg.inv(camera.view)
+    to_world = _inverse(camera.view)
     moved = _orbit(to_world, np.array(center), azimuth, elevation, distance)
     moved = moved @ _rotation(np.array([0.0, 0.0, 1.0]), roll)
     frame = np.diag([zoom, zoom, 1.0, 1.0])
     frame[:2, 3] = 2 * shift  # NDC is two units wide
-    return msgspec.structs.replace(camera, view=np.linalg.inv(moved), projection=frame @ camera.projection)
+    return msgspec.structs.replace(camera, view=_inverse(moved), projection=frame @ camera.projection)
 
 
 def direction(camera: Camera, center: Vector) -> tuple[float, float]:
@@ -144,6 +209,23 @@ def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] += math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
     return matrix
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Of an affine 4 × 4 matrix, by cross products. NumPy's wakes the threads of its BLAS, which takes longer than all
+    else that is done for a view."""
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = matrix.tolist()
+    adjugate = np.array(
+        [
+            [e * i - f * h, c * h - b * i, b * f - c * e],
+            [f * g - d * i, a * i - c * g, c * d - a * f],
+            [d * h - e * g, b * g - a * h, a * e - b * d],
+        ]
+    )
+    result = np.eye(4)
+    result[:3, :3] = adjugate / (a * adjugate[0, 0] + b * adjugate[1, 0] + c * adjugate[2, 0])
+    result[:3, 3] = -result[:3, :3] @ (x, y, z)
+    return result
 
 
 def _factor(spread: float, rng: np.random.Generator) -> float:
@@ -209,16 +291,9 @@ def _vector(values: np.ndarray) -> Vector:
 # --- backgrounds ----------------------------------------------------------------------------------------------------
 
 
-def background_pictures(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def background_pictures(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -> BackgroundPictures:
     """Backgrounds ``[H, W, 3] uint8`` of one kind without end."""
-    if kind == "grey":
-        return itertools.repeat(GREY)
-    if kind == "pictures":
-        if rig.backgrounds is None or len(rig.backgrounds) == 0:
-            raise InvalidInput("The job has no background pictures.", hint="Choose another kind of background.")
-        return _turns(list(rig.backgrounds), rng)
-    makers = {"flat": (_flat,), "noise": (_noise,), "varied": (_flat, _horizon, _blocks, _noise)}[kind]
-    return (background(rng, makers) for _ in itertools.repeat(None))
+    return BackgroundPictures(rig, kind, rng)
 
 
 def background(rng: np.random.Generator, makers: Sequence[Maker]) -> np.ndarray:
@@ -265,3 +340,11 @@ def _noise(rng: np.random.Generator) -> np.ndarray:
     blend = 0.5 + field / (4 * field.std())
     dark, light = _colors(rng, 2)
     return np.asarray(dark + blend[:, :, None] * (light - dark))
+
+
+#: What makes each kind of backgrounds up.
+MAKERS: dict[str, tuple[Maker, ...]] = {
+    "flat": (_flat,),
+    "noise": (_noise,),
+    "varied": (_flat, _horizon, _blocks, _noise),
+}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,71 +22,99 @@ import zmq
 
 from shared import errors, targets
 from shared import messages as m
+from shared.arrays import validate
+from shared.client import outcome
 from shared.scene import View
-from shared.wire import Envelope, pack, unpack
+from shared.wire import Envelope, load_stored, pack, save_frames, unpack
 
+from . import orders
+from .checkpoints import FileKeeper, Paused
 from .classifiers import available, labels, loaded
 from .ensemble import verdicts
 from .images import assist
-from .jobs import choose_device, job_steps, run_job
+from .jobs import choose_device, run_job
+from .ledger import check_space
 from .optimize import StepReport
 from .problem import Problem
 from .render.color import from_bytes, to_bytes
+from .security import secure_worker
 from .sheet import comparison_sheet, contact_sheet
+from .waiting import job_steps
 
 #: A job waits so long for Blender's pictures; if none come, it goes on with its own and asks no more.
 DRAW_S = 600.0
 DRAW_TICK_MS = 200
+#: So often a worker that is at a job shows that it gets on.
+BEAT_S = 1.0
 
 
 class Worker:
     """One device, one socket, and the classifiers loaded so far."""
 
-    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, rasterizer: str, checkpoint_s: float) -> None:
         self.device = device
+        self.pausing = False
         self._socket = socket
         self._rasterizer = rasterizer
+        self._checkpoint_s = checkpoint_s
+        self._beaten = 0.0
         self._cancelled: set[str] = set()
         self._drawn: m.Drawn | None = None
 
     def serve(self) -> None:
-        """Answer for ever; the process ends with the front (see `main`)."""
+        """Answer until told to pause; the process ends with the front, too (see `main`)."""
         self.send(m.Welcome(version="", device=device_name(self.device), jobs_running=0, jobs_queued=0))
-        while True:
+        while not self.pausing:
             self._handle(self._receive())
 
     def send(self, message: m.Message, request: int = 0) -> None:
         """One message to the front."""
         self._socket.send_multipart(pack(message, request), copy=False)
 
+    def report(self, order: orders.Order) -> None:
+        """One order to the front."""
+        self._socket.send_multipart(orders.pack_order(order))
+
     def answer_pending(self) -> None:
-        """Handle whatever has come in; does not wait."""
+        """Show that we get on, and handle whatever has come in; does not wait."""
+        if time.monotonic() - self._beaten > BEAT_S:
+            self._beaten = time.monotonic()
+            self.report(orders.Beat())
         while self._socket.poll(0):
             self._handle(self._receive())
 
     def wait_drawn(self, asked: m.Draw) -> np.ndarray | None:
         """The pictures that a job has `asked` for; None when it is cancelled, or nobody draws them in time."""
         until = time.monotonic() + DRAW_S
-        while time.monotonic() < until and not self.is_cancelled(asked.job_id):
+        while time.monotonic() < until and not self.is_cancelled(asked.job_id) and not self.pausing:
             drawn, self._drawn = self._drawn, None
             if drawn is not None and (drawn.job_id, drawn.step) == (asked.job_id, asked.step):
                 return drawn.pictures
-            if self._socket.poll(DRAW_TICK_MS):
-                self._handle(self._receive())
+            self._socket.poll(DRAW_TICK_MS)
+            self.answer_pending()
+        if self.pausing:
+            raise Paused  # the step is taken anew, with the pictures that are drawn for it then
         return None
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether the front has asked for this job's end."""
         return job_id in self._cancelled
 
-    def _receive(self) -> Envelope:
-        return unpack([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
+    def _receive(self) -> Envelope | orders.Order:
+        frames = [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        return orders.unpack_order(frames) or unpack(frames)
 
-    def _handle(self, envelope: Envelope) -> None:
+    def _handle(self, received: Envelope | orders.Order) -> None:
+        if isinstance(received, Envelope):
+            self._handle_message(received)
+        elif isinstance(received, orders.Begin):
+            self._begin(received)
+        elif isinstance(received, orders.Pause):
+            self.pausing = True
+
+    def _handle_message(self, envelope: Envelope) -> None:
         message = envelope.message
-        if isinstance(message, m.Submit):
-            self.send(self._run(message.job))
-        elif isinstance(message, m.Cancel):
+        if isinstance(message, m.Cancel):
             self._cancelled.add(message.job_id)
         elif isinstance(message, m.Drawn):
             self._drawn = message
@@ -137,16 +167,60 @@ class Worker:
         title = f"Target: {message.target} · classifier: {message.model} · the server's pictures and Blender's"
         return m.Sheet(comparison_sheet(pairs, verdicts, title))  # type: ignore[arg-type]
 
-    def _run(self, job: m.Job) -> m.Ended:
-        self._cancelled.clear()
+    def _begin(self, begin: orders.Begin) -> None:
+        """Do a job, and leave its result in its folder."""
+        self._cancelled = {begin.job_id} if begin.cancelled else set()
         try:
-            observer = _Reporter(self, job)
-            return m.Ended(job_id=job.id, result=run_job(job, self.device, observer, rasterizer=self._rasterizer))
+            self.report(orders.Over(job_id=begin.job_id, cancelled=self._run(begin).outcome == "cancelled"))
+        except Paused:
+            self.pausing = True
         except errors.AssistiveError as error:
-            return m.Ended(job_id=job.id, error=error.to_data())
+            self.report(orders.Over(job_id=begin.job_id, error=error.to_data()))
         except Exception as error:  # the boundary: a failing job is an error to its client, and the worker lives on
             traceback.print_exc()
-            return m.Ended(job_id=job.id, error=_unexpected(error))
+            self.report(orders.Over(job_id=begin.job_id, error=_unexpected(error)))
+
+    def _run(self, begin: orders.Begin) -> m.Result:
+        """The job's result, which is in its folder by then."""
+        folder = Path(begin.folder)
+        path = folder / "result.msg"
+        if path.exists():  # whoever wrote it was killed before it could say so
+            ended = load_stored(path)
+            assert isinstance(ended, m.Ended)
+            return outcome(ended)
+        submitted = load_stored(folder / "job.msg")
+        assert isinstance(submitted, m.Submit)
+        keeper = FileKeeper(
+            folder,
+            self.device,
+            every_s=self._checkpoint_s,
+            kept=lambda step: self.report(orders.Kept(begin.job_id, step)),
+            pausing=lambda: self.pausing,
+        )
+        result = run_job(
+            submitted.job,
+            self.device,
+            _Reporter(self, submitted.job),
+            rasterizer=self._rasterizer,
+            keeper=keeper,
+            queued_s=begin.queued_s,
+        )
+        _store(m.Ended(job_id=begin.job_id, result=result), path)
+        return result
+
+
+def _store(ended: m.Ended, path: Path) -> None:
+    """Write the end of a job, if it can be sent: a result with NaN in it is none."""
+    try:
+        validate(ended)
+    except errors.InvalidInput as error:
+        raise errors.JobFailed(error.message) from error
+    frames = pack(ended)
+    check_space(path.parent, sum(memoryview(frame).nbytes for frame in frames))
+    try:
+        save_frames(frames, path)
+    except OSError as error:
+        raise errors.OutputFailed(f"The result could not be stored on the server: {error.strerror}.") from error
 
 
 def _unexpected(error: Exception) -> errors.ErrorData:
@@ -223,6 +297,8 @@ class _Reporter:
         """See :class:`compute_server.jobs.JobObserver`."""
         del problem
         self._worker.answer_pending()
+        if self._worker.pausing:
+            raise Paused
         self._progress("evaluating", steps, 0.0)
 
     def compared(self, problem: Problem, steps: int) -> None:
@@ -276,19 +352,22 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rasterizer", default="auto")
+    parser.add_argument("--checkpoint-s", type=float, default=30.0)
     given = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole process group; the front tells us what to do
     threading.Thread(target=_end_with_front, daemon=True).start()
     context = zmq.Context()
     socket = context.socket(zmq.PAIR)
     socket.setsockopt(zmq.LINGER, 1000)
+    secure_worker(socket, given.address)
     socket.connect(given.address)
     try:
-        Worker(socket, choose_device(given.device), given.rasterizer).serve()
+        Worker(socket, choose_device(given.device), given.rasterizer, given.checkpoint_s).serve()
     except errors.AssistiveError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        pass  # Ctrl-C in a terminal reaches the whole process group; the front says what there is to say
     finally:
         socket.close()
         context.term()

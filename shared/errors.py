@@ -76,6 +76,13 @@ class ServerUnreachable(AssistiveError):
     exit_code = 3
 
 
+class UntrustedServer(AssistiveError):
+    """A server elsewhere whose key nobody has said to be right, or that was trusted with another key."""
+
+    code = "untrusted-server"
+    exit_code = 3
+
+
 class AddressInUse(AssistiveError):
     """The server's own address is taken by another program."""
 

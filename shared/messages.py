@@ -59,8 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
-    held_out_models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] = ("efficientnet_lite0",)
+    held_out_models: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
     steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     views: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     samples: Literal[1, 4, 9, 16] = 4
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     survey: Annotated[int, msgspec.Meta(ge=0, le=72)] = 12
     stop_at: Fraction | None = None
     preview_every_s: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,8 +99,8 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str = ""
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("efficientnet_lite0",)
-    held_out_models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=64)] = ("efficientnet_lite0",)
+    held_out_models: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
     weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     ensemble: Literal["mean", "worst"] = "mean"
     steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 40
@@ -110,7 +110,7 @@ class ImageSettings(msgspec.Struct, frozen=True, kw_only=True):
     stepper: Literal["sign", "momentum", "adam"] = "sign"
     objective: Literal["cross_entropy", "margin"] = "cross_entropy"
     augment: tuple[Augmentation, ...] = ()
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is made by the client; sent twice, it is one job.
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     scene: Scene
     settings: Settings
 
@@ -294,7 +294,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     are the steps taken on Blender's pictures. ``patch`` is there where the mask or a site left part of a UV texture as
     it was, ``sites`` where one was searched for: the one taken first, then the others by rank. ``survey`` looks at the
     object from all around, before and after. ``plots`` are SVG files by name, for the report's page, ``scene_hash``
-    the fingerprint of the job's scene (see `wire.fingerprint`).
+    the fingerprint of the job's scene (see `wire.fingerprint`). ``notes`` are sentences on what went
+    otherwise than asked for.
     """
 
     outcome: Literal["finished", "early", "cancelled"]
@@ -314,6 +315,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[PatchSite, ...] = ()
     curves: Curves = Curves()
     survey: Survey | None = None
+    notes: tuple[str, ...] = ()
     plots: dict[str, str] = {}
     scene_hash: str = ""
     timing: Timing
@@ -339,9 +341,10 @@ class ListTargets(msgspec.Struct, frozen=True, tag=True):
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
-    """Do this job, and tell me of it. Answered by `Accepted`."""
+    """Do this job, and tell me of it. Answered by `Accepted`. Jobs of a higher priority are done first."""
 
     job: Job
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] = 0
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):
@@ -410,12 +413,14 @@ Request = (
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A server of this version, computing on this device (as the worker names it; empty while it starts)."""
+    """A server of this version, computing on this device (as the worker names it; empty while it starts), that takes
+    messages of so many bytes (None: it does not say)."""
 
     version: str
     device: str
     jobs_running: int
     jobs_queued: int
+    message_bytes: int | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,11 +447,13 @@ class Targets(msgspec.Struct, frozen=True, tag=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The job is known; ``position`` counts the jobs before it in the queue."""
+    """The job is known; ``position`` counts the jobs before it, the running one included, and ``wait_s`` is how long
+    they will take (None: not known)."""
 
     job_id: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
     position: int
+    wait_s: float | None = None
 
 
 class Classified(msgspec.Struct, frozen=True, tag=True):

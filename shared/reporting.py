@@ -78,7 +78,7 @@ def report(
         "models": {name: _model(figures, checked["models"].get(name)) for name, figures in result.models.items()},
         "mask": {"coverage": result.mask_coverage, "max_change_outside": result.max_change_outside},
         "patch": _patch(result),
-        "cautions": list(presets.cautions(settings)),
+        "cautions": [*presets.cautions(settings), *result.notes],
         "check": checked["check"],
         "straight_through": _straight_through(result, settings),
         "curves": msgspec.to_builtins(result.curves),

@@ -54,7 +54,7 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     normals: Annotated[np.ndarray, Array("float32", "T", 3, 3)]
     uv: Annotated[np.ndarray, Array("float32", "T", 3, 2)]
     mask: Annotated[np.ndarray, Array("float32", "V", low=0.0, high=1.0)]
-    surfaces: Annotated[tuple[Surface, ...], msgspec.Meta(min_length=1)] = (Surface(),)
+    surfaces: Annotated[tuple[Surface, ...], msgspec.Meta(min_length=1, max_length=4096)] = (Surface(),)
     surface: Annotated[np.ndarray, Array("int32", "T", low=0)] | None = None
 
 
@@ -162,7 +162,7 @@ class LightState(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    lights: tuple[Light, ...] = ()
+    lights: Annotated[tuple[Light, ...], msgspec.Meta(max_length=4096)] = ()
     world: Vector = (0.0, 0.0, 0.0)
     panorama: Index | None = None
     turn: float = 0.0
@@ -205,8 +205,8 @@ class Rig(msgspec.Struct, frozen=True, kw_only=True):
     jobs that ask for them; there may be none. ``panoramas`` are surroundings that light states refer to.
     """
 
-    cameras: tuple[Camera, ...]
-    lights: tuple[LightState, ...]
+    cameras: Annotated[tuple[Camera, ...], msgspec.Meta(max_length=4096)]
+    lights: Annotated[tuple[LightState, ...], msgspec.Meta(max_length=4096)]
     center: Vector
     camera_jitter: CameraJitter = CameraJitter()
     light_jitter: LightJitter = LightJitter()

@@ -3,4 +3,7 @@
 VERSION = "0.1.0"
 
 #: Raised whenever a message type changes in a way that an older peer cannot read.
-PROTOCOL = 5
+PROTOCOL = 6
+
+#: The oldest protocol whose messages this version can still read: since then, fields have only been added.
+OLDEST_PROTOCOL = 6

@@ -1,15 +1,17 @@
 """Messages as ZeroMQ multiparts: one msgpack header, then one frame for each array. No sockets, no pickle.
 
-The header holds protocol version, request id and the message, in which each array is a reference (frame, dtype, shape).
+The header holds protocol versions, request id and the message; arrays are references in it (frame, dtype, shape).
 Frames are the arrays' own memory on sending and read-only views of the received memory on arrival: nothing is copied.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import mmap
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,7 +20,7 @@ from .arrays import validate
 from .errors import InvalidInput, ProtocolMismatch
 from .messages import Message
 from .scene import Scene
-from .version import PROTOCOL, VERSION
+from .version import OLDEST_PROTOCOL, PROTOCOL, VERSION
 
 #: dtypes that may cross the wire (little-endian); anything else is refused before memory is touched.
 DTYPES = frozenset({"|u1", "<u2", "<i4", "<f4", "<f8"})
@@ -29,13 +31,18 @@ class ArrayRef(msgspec.Struct, frozen=True, array_like=True):
 
     frame: int
     dtype: str
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=8)]
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with the number of the request it belongs to (0 for events)."""
+    """A message with the number of the request it belongs to (0 for events).
+
+    Its sender speaks `protocol`, and can be read by all who speak at least `oldest`: each header says so anew, and two
+    sides understand each other where what they say overlaps.
+    """
 
     protocol: int
+    oldest: int = 0
     version: str
     request: int
     message: Message
@@ -47,6 +54,22 @@ class _Preamble(msgspec.Struct):
     protocol: int
     version: str = "?"
     request: int = 0
+    oldest: int = 0
+    message: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def kind(self) -> str:
+        """What the message calls itself; "" where it does not say."""
+        try:
+            return msgspec.msgpack.decode(self.message, type=_Tagged).type
+        except _UNREADABLE:
+            return ""
+
+
+class _Tagged(msgspec.Struct):
+    """The part of a message that says what it is."""
+
+    type: str = ""
 
 
 Frame = bytes | memoryview
@@ -55,28 +78,24 @@ Frame = bytes | memoryview
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def pack(message: Message, request: int = 0) -> list[Frame]:
-    """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
-    return _encoded(Envelope(protocol=PROTOCOL, version=VERSION, request=request, message=message))
+Made = TypeVar("Made")
 
 
-def fingerprint(scene: Scene) -> str:
-    """The SHA-256 of the bytes that `scene` has on the wire, in hexadecimal: the same for the same scene, on either
-    side, in any process."""
-    digest = hashlib.sha256()
-    for frame in _encoded(scene):
-        digest.update(frame)
-    return digest.hexdigest()
+def _no_arrays(value: Any) -> np.ndarray:
+    raise NotImplementedError(f"{type(value).__name__} cannot cross the wire")
 
 
-def _encoded(value: Envelope | Scene) -> list[Frame]:
-    """A header that refers to the arrays of `value`, and the frames that have them."""
+def _no_others(kind: type, _array: np.ndarray) -> Any:
+    raise NotImplementedError(f"{kind} cannot be read off the wire")
+
+
+def encode(value: Any, as_array: Callable[[Any], np.ndarray] = _no_arrays) -> list[Frame]:
+    """`value` as one header and a frame for each array in it. Arrays are taken from where they are, so they must not
+    change until they are sent or written. What is neither data nor array is given to `as_array`."""
     frames: list[Frame] = []
 
     def reference(value: Any) -> ArrayRef:
-        if not isinstance(value, np.ndarray):
-            raise NotImplementedError(f"{type(value).__name__} cannot cross the wire")
-        array = np.ascontiguousarray(value)
+        array = np.ascontiguousarray(value if isinstance(value, np.ndarray) else as_array(value))
         frames.append(array.reshape(-1).view(np.uint8).data)
         return ArrayRef(frame=len(frames), dtype=array.dtype.str, shape=array.shape)
 
@@ -84,24 +103,58 @@ def _encoded(value: Envelope | Scene) -> list[Frame]:
     return [header, *frames]
 
 
-def unpack(frames: Sequence[Frame]) -> Envelope:
+def decode(
+    frames: Sequence[Frame], kind: type[Made], from_array: Callable[[type, np.ndarray], Any] = _no_others
+) -> Made:
+    """The value that :func:`encode` made `frames` of; its arrays are views of them. Fields of other kinds are made by
+    `from_array`. Raises :class:`InvalidInput` for anything malformed."""
+
+    def dereference(kind: type, value: Any) -> Any:
+        array = _view(msgspec.convert(value, ArrayRef), frames)
+        return array if kind is np.ndarray else from_array(kind, array)
+
+    try:
+        return msgspec.msgpack.decode(frames[0], type=kind, dec_hook=dereference)
+    except _UNREADABLE as error:
+        raise InvalidInput(f"The message cannot be read: {error}.") from error
+
+
+def pack(message: Message, request: int = 0) -> list[Frame]:
+    """The multipart for `message`. Arrays are sent from where they are, so they must not change until sent."""
+    return encode(
+        Envelope(protocol=PROTOCOL, oldest=OLDEST_PROTOCOL, version=VERSION, request=request, message=message)
+    )
+
+
+def fingerprint(scene: Scene) -> str:
+    """The SHA-256 of the bytes that `scene` has on the wire, in hexadecimal: the same for the same scene, on either
+    side, in any process."""
+    digest = hashlib.sha256()
+    for frame in encode(scene):
+        digest.update(frame)
+    return digest.hexdigest()
+
+
+def unpack(frames: Sequence[Frame], *, reader: str = "this side", sender: str = "the other side") -> Envelope:
     """The message in a received multipart, its arrays checked against what their fields declare.
 
-    Raises :class:`ProtocolMismatch` for another protocol version, :class:`InvalidInput` for anything malformed.
+    Raises :class:`ProtocolMismatch` for a protocol version that has nothing in common with ours, and for what only a
+    newer `sender` can have meant; it says whether it or the `reader` is to be updated. Raises :class:`InvalidInput` for
+    anything malformed.
     """
     if not frames:
         raise InvalidInput("The message has no frames.")
-    _check_protocol(peek(frames[0]))
-
-    def dereference(kind: type, value: Any) -> Any:
-        if kind is not np.ndarray:
-            raise NotImplementedError(f"{kind} cannot be read off the wire")
-        return _view(msgspec.convert(value, ArrayRef), frames)
-
+    preamble = peek(frames[0])
+    if preamble.protocol < OLDEST_PROTOCOL:
+        raise _mismatch(preamble, reader, sender, older=sender)
+    if (preamble.oldest or preamble.protocol) > PROTOCOL:
+        raise _mismatch(preamble, reader, sender, older=reader)
     try:
-        envelope = msgspec.msgpack.decode(frames[0], type=Envelope, dec_hook=dereference)
-    except _UNREADABLE as error:
-        raise InvalidInput(f"The message cannot be read: {error}.") from error
+        envelope = decode(frames, Envelope)
+    except InvalidInput as error:
+        if preamble.protocol > PROTOCOL:
+            raise _mismatch(preamble, reader, sender, older=reader) from error
+        raise
     validate(envelope.message)
     return envelope
 
@@ -114,13 +167,10 @@ def peek(header: Frame) -> _Preamble:
         raise InvalidInput(f"The message cannot be read: {error}.") from error
 
 
-def _check_protocol(preamble: _Preamble) -> None:
-    if preamble.protocol == PROTOCOL:
-        return
-    older = "the other side" if preamble.protocol < PROTOCOL else "this side"
-    raise ProtocolMismatch(
-        f"This side is version {VERSION} (protocol {PROTOCOL}), "
-        f"the other side {preamble.version} (protocol {preamble.protocol}).",
+def _mismatch(preamble: _Preamble, reader: str, sender: str, *, older: str) -> ProtocolMismatch:
+    said = f"{reader} is version {VERSION} (protocol {PROTOCOL})"
+    return ProtocolMismatch(
+        f"{said[0].upper()}{said[1:]}, {sender} {preamble.version[:40]} (protocol {preamble.protocol}).",
         hint=f"Update {older}.",
     )
 
@@ -143,18 +193,52 @@ def _view(ref: ArrayRef, frames: Sequence[Frame]) -> np.ndarray:
 
 def save_message(message: Message, path: Path) -> None:
     """Write `message` to a file, its frames after one another in one msgpack list."""
-    path.write_bytes(msgspec.msgpack.encode([bytes(frame) for frame in pack(message)]))
+    save_frames(pack(message), path)
+
+
+def save_frames(frames: Sequence[Frame], path: Path) -> None:
+    """Write a multipart to a file, whole or not at all; it is on the disk when this returns. Copies nothing."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with part.open("wb") as file:
+            file.write(b"\xdd" + len(frames).to_bytes(4, "big"))  # msgpack: a list of so many
+            for frame in frames:
+                data = memoryview(frame)
+                file.write(b"\xc6" + data.nbytes.to_bytes(4, "big"))  # msgpack: so many bytes
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def load_frames(path: Path, *, mapped: bool = False) -> list[Frame]:
+    """The multipart in a file that :func:`save_frames` wrote; InvalidInput that names the file otherwise. `mapped`: as
+    views of the file itself, of which nothing is read before it is used."""
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else file.read()
+        return list(msgspec.msgpack.decode(data, type=list[memoryview]))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    except (*_UNREADABLE, ValueError) as error:  # a ValueError: an empty file cannot be mapped
+        raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
 
 
 def load_message(path: Path) -> Message:
     """The message in a file that :func:`save_message` wrote; InvalidInput that names the file otherwise."""
-    try:
-        frames = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    except _UNREADABLE as error:
-        raise InvalidInput(f"{path} is not a job file.", hint="Write one with the add-on's --save-job.") from error
+    frames = load_frames(path)
     try:
         return unpack(frames).message
     except (InvalidInput, ProtocolMismatch) as error:
         raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def load_stored(path: Path) -> Message:
+    """As :func:`load_message`, whatever protocol the file was written by: fields that are newer than the file have
+    their defaults, and what this version cannot read is an InvalidInput."""
+    message = decode(load_frames(path), Envelope).message
+    validate(message)
+    return message

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compute_server.classifiers.precision import survives
 from compute_server.classifiers.spec import ClassifierSpec
 
 
@@ -20,6 +21,7 @@ class Classifier:
         self.spec = spec
         self.device = device
         self.network = network.to(device)
+        self._reduced: bool | None = None
         mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
         self._scale = std.reciprocal().to(device, torch.float32)
         self._offset = (-mean / std).to(device, torch.float32)
@@ -37,6 +39,16 @@ class Classifier:
         # A permuted NHWC tensor is channels-last already: nothing is copied.
         logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
         return logits
+
+    def training_logits(self, images: Tensor) -> Tensor:
+        """As :meth:`logits`, for gradients: on a GPU in float16 if these survive it, which the first pictures tell.
+        What is reported is never measured with these."""
+        if self.device.type != "cuda":
+            return self.logits(images)
+        if self._reduced is None:
+            self._reduced = survives(self.logits, images)
+        with torch.autocast("cuda", torch.float16, enabled=self._reduced):
+            return self.logits(images).float()
 
     def _resized(self, images: Tensor) -> Tensor:
         """[N, H, W, 3] -> [N, size, size, 3]."""

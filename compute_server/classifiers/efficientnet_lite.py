@@ -59,14 +59,20 @@ def how_to_get(spec: ClassifierSpec) -> str:
 
 def network(spec: ClassifierSpec) -> nn.Module:
     """The prepared network with its weights, on the CPU."""
+    model = original(spec)
+    _use_plain_modules(model)
+    return prepared(model)
+
+
+def original(spec: ClassifierSpec) -> nn.Module:
+    """The package's own network with its weights, frozen and otherwise as it comes: what benchmarks compare with."""
     from efficientnet_lite_pytorch import EfficientNet
 
     # Not `from_pretrained`: it prints to standard output, which belongs to the command that runs.
     model: nn.Module = EfficientNet.from_name(_VARIANTS[spec.name].architecture)
     with reading_weights(spec):
         model.load_state_dict(torch.load(spec.weights, map_location="cpu", weights_only=True))
-    _use_plain_modules(model)
-    return prepared(model)
+    return model.eval().requires_grad_(False)
 
 
 def _spec(name: str, variant: _Variant) -> ClassifierSpec:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from compute_server.classifiers import efficientnet_lite, timm_models, torchvision_models
+from compute_server.classifiers import efficientnet_lite, own, timm_models, torchvision_models
 from compute_server.classifiers.classifier import Classifier
 from compute_server.classifiers.spec import ClassifierSpec
 from shared.errors import MissingWeights, UnknownModel
@@ -35,7 +35,7 @@ class Family(Protocol):
         """The prepared network of `spec`, whose weights are there, on the CPU."""
 
 
-_FAMILIES: tuple[Family, ...] = (efficientnet_lite, torchvision_models, timm_models)
+_FAMILIES: tuple[Family, ...] = (efficientnet_lite, own, torchvision_models, timm_models)
 
 
 def available() -> list[ClassifierSpec]:
@@ -74,8 +74,9 @@ def find(name: str) -> ClassifierSpec:
 
 
 def _family(name: str) -> Family:
-    if name.startswith(timm_models.PREFIX):
-        return timm_models
+    for family in (own, timm_models):
+        if name.startswith(family.PREFIX):
+            return family
     return efficientnet_lite if name in efficientnet_lite.names() else torchvision_models
 
 
@@ -88,7 +89,8 @@ def _unknown(name: str, family: Family) -> UnknownModel:
 
 def _missing(spec: ClassifierSpec, family: Family) -> MissingWeights:
     path = Path(spec.weights)
+    missing = f"no file {path.name} in {path.parent}" if path.is_absolute() else f"no {spec.weights}"
     return MissingWeights(
-        f"The weights of {spec.name} are not on this machine: no file {path.name} in {path.parent}.",
+        f"The weights of {spec.name} are not on this machine: {missing}.",
         hint=family.how_to_get(spec),
     )

@@ -1,4 +1,7 @@
-"""Between display-encoded sRGB and linear Rec.709: the only place where a transfer function is written down."""
+"""Between display-encoded sRGB and linear Rec.709.
+
+The torch functions are the definition; for float32 on the CPU compiled ones take their place (``color_kernels``).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import color_kernels
+
 
 def srgb_decode(encoded: Tensor) -> Tensor:
     """Linear Rec.709 of display-encoded sRGB (IEC 61966-2-1), any shape, values in [0, 1]."""
+    return _Decode.apply(encoded) if _compiled(encoded) else srgb_decode_reference(encoded)
+
+
+def srgb_decode_reference(encoded: Tensor) -> Tensor:
+    """:func:`srgb_decode` in torch."""
     power = ((encoded.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(encoded <= 0.04045, encoded / 12.92, power)
 
@@ -19,7 +29,16 @@ def srgb_encode(linear: Tensor) -> Tensor:
 
     This is Blender's Standard view transform. The gradient is zero where it clips, but not at 0 and 1 themselves.
     """
+    return _CompiledEncode.apply(linear) if _compiled(linear) else srgb_encode_reference(linear)
+
+
+def srgb_encode_reference(linear: Tensor) -> Tensor:
+    """:func:`srgb_encode` in torch."""
     return _Encode.apply(linear)  # type: ignore[no-any-return]
+
+
+def _compiled(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype == torch.float32
 
 
 class _Encode(torch.autograd.Function):
@@ -40,6 +59,29 @@ class _Encode(torch.autograd.Function):
         slope = (encoded + 0.055).div_(linear.clamp_min(0.0031308)).mul_(1 / 2.4)
         slope = torch.where(linear <= 0.0031308, 12.92, slope)
         return grad * slope.masked_fill_((linear < 0.0) | (linear > 1.0), 0.0)
+
+
+class _CompiledEncode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor) -> Tensor:
+        encoded = color_kernels.encode(linear)
+        ctx.save_for_backward(linear, encoded)
+        return encoded
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return color_kernels.encode_gradient(grad, *ctx.saved_tensors)
+
+
+class _Decode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, encoded: Tensor) -> Tensor:
+        ctx.save_for_backward(encoded)
+        return color_kernels.decode(encoded)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return color_kernels.decode_gradient(grad, *ctx.saved_tensors)
 
 
 def saturate(values: Tensor) -> Tensor:

@@ -31,6 +31,16 @@ class Geometry:
         a, b, c = self.positions[self.triangles].unbind(dim=1)
         return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
 
+    @functools.cached_property
+    def on_host(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and triangles for a rasterizer on the CPU, fetched once."""
+        return self.positions.cpu().numpy(), self.triangles.cpu().numpy()
+
+    @functools.cached_property
+    def triangles_int32(self) -> Tensor:
+        """As nvdiffrast wants them."""
+        return self.triangles.to(torch.int32).contiguous()
+
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""

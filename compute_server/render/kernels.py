@@ -5,17 +5,18 @@ Work is split into as many parts as there are threads, in a fixed order, so that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
+from .taps import MipLayout, MipTaps, Transport
+
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
-    from .sampling import Transport
     from .view_transform import Table
 
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
@@ -50,106 +51,189 @@ def _interpolate(  # type: ignore[no-untyped-def]
     position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
     for view in nb.prange(view_start.shape[0] - 1):
-        m, eye, xyw = matrices[view], eyes[view], np.empty((3, 3))
-        last, scale = -1, 0.0
-        for p in range(view_start[view], view_start[view + 1]):
+        m = matrices[view]
+        e_x, e_y, e_z, e_w = eyes[view, 0], eyes[view, 1], eyes[view, 2], eyes[view, 3]
+        # Position, normal and UV of the three corners: eight numbers are interpolated at once.
+        corner, mixed = np.empty((3, 8), np.float32), np.empty(8, np.float32)
+        last, scale, w_a, w_b, w_c = np.int32(-1), 0.0, 0.0, 0.0, 0.0
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
             t = triangle[p]
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            b0, b1 = barycentric[p, 0], barycentric[p, 1]
-            b2 = 1 - b0 - b1
             if t != last:
-                for i, row in enumerate((0, 1, 3)):
-                    for j, v in enumerate((a, b, c)):
-                        xyw[j, i] = (
-                            m[row, 0] * positions[v, 0]
-                            + m[row, 1] * positions[v, 1]
-                            + m[row, 2] * positions[v, 2]
-                            + m[row, 3]
-                        )
-                det = (
-                    xyw[0, 0] * (xyw[1, 1] * xyw[2, 2] - xyw[1, 2] * xyw[2, 1])
-                    - xyw[0, 1] * (xyw[1, 0] * xyw[2, 2] - xyw[1, 2] * xyw[2, 0])
-                    + xyw[0, 2] * (xyw[1, 0] * xyw[2, 1] - xyw[1, 1] * xyw[2, 0])
-                )
-                uv_area = (uv[t, 1, 0] - uv[t, 0, 0]) * (uv[t, 2, 1] - uv[t, 0, 1]) - (uv[t, 1, 1] - uv[t, 0, 1]) * (
-                    uv[t, 2, 0] - uv[t, 0, 0]
-                )
-                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
                 last = t
-            w = b0 * xyw[0, 2] + b1 * xyw[1, 2] + b2 * xyw[2, 2]
+                _corners(np.uint64(t), positions, triangles, normals, uv, corner)
+                x_a, y_a, w_a = _xyw(m, corner, 0)
+                x_b, y_b, w_b = _xyw(m, corner, 1)
+                x_c, y_c, w_c = _xyw(m, corner, 2)
+                det = x_a * (y_b * w_c - w_b * y_c) - y_a * (x_b * w_c - w_b * x_c) + w_a * (x_b * y_c - y_b * x_c)
+                uv_area = (corner[1, 6] - corner[0, 6]) * (corner[2, 7] - corner[0, 7]) - (
+                    corner[1, 7] - corner[0, 7]
+                ) * (corner[2, 6] - corner[0, 6])
+                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
+            b_a, b_b = barycentric[p, 0], barycentric[p, 1]
+            b_c = np.float32(1) - b_a - b_b
+            for i in range(8):
+                mixed[i] = corner[0, i] * b_a + corner[1, i] * b_b + corner[2, i] * b_c
+            w = b_a * w_a + b_b * w_b + b_c * w_c
             footprint_out[p] = scale * w * w * w
-            for axis in range(2):
-                uv_out[p, axis] = uv[t, 0, axis] * b0 + uv[t, 1, axis] * b1 + uv[t, 2, axis] * b2
-            facing, length = 0.0, 0.0
-            for axis in range(3):
-                x = positions[a, axis] * b0 + positions[b, axis] * b1 + positions[c, axis] * b2
-                n = normals[t, 0, axis] * b0 + normals[t, 1, axis] * b1 + normals[t, 2, axis] * b2
-                position_out[p, axis] = x
-                normal_out[p, axis] = n
-                length += n * n
-                facing += n * (eye[axis] - eye[3] * x)
-            unit = (-1.0 if facing < 0 else 1.0) / max(np.sqrt(length), 1e-12)
-            for axis in range(3):
-                normal_out[p, axis] *= unit
+            x, y, z, n_x, n_y, n_z = mixed[0], mixed[1], mixed[2], mixed[3], mixed[4], mixed[5]
+            facing = n_x * (e_x - e_w * x) + n_y * (e_y - e_w * y) + n_z * (e_z - e_w * z)
+            unit = np.float32(1) / max(np.sqrt(n_x * n_x + n_y * n_y + n_z * n_z), np.float32(1e-12))
+            unit = -unit if facing < 0 else unit
+            position_out[p, 0], position_out[p, 1], position_out[p, 2] = x, y, z
+            normal_out[p, 0], normal_out[p, 1], normal_out[p, 2] = n_x * unit, n_y * unit, n_z * unit
+            uv_out[p, 0], uv_out[p, 1] = mixed[6], mixed[7]
     return position_out, normal_out, uv_out, footprint_out
 
 
-def uv_taps(
-    uv: Tensor, footprint: Tensor, sizes: tuple[tuple[int, int], ...], starts: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Stands for ``sampling.uv_taps_reference``: index and weight, [P, 8] each."""
-    index, weight = _uv_taps(uv.numpy(), footprint.numpy(), np.array(sizes), np.array(starts))
-    return torch.from_numpy(index), torch.from_numpy(weight)
+@nb.njit(cache=True)
+def _corners(t, positions, triangles, normals, uv, corner):  # type: ignore[no-untyped-def]
+    """Fill `corner` [3, 8] with position, normal and UV of a triangle's corners."""
+    for k in range(np.uint64(3)):
+        vertex = np.uint64(triangles[t, k])
+        for axis in range(np.uint64(3)):
+            corner[k, axis] = positions[vertex, axis]
+            corner[k, axis + np.uint64(3)] = normals[t, k, axis]
+        corner[k, 6], corner[k, 7] = uv[t, k, 0], uv[t, k, 1]
+
+
+@nb.njit(cache=True)
+def _xyw(m, corner, k):  # type: ignore[no-untyped-def]
+    """x, y and w of a corner in clip space."""
+    x, y, z = corner[k, 0], corner[k, 1], corner[k, 2]
+    return (
+        m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
+        m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
+        m[3, 0] * x + m[3, 1] * y + m[3, 2] * z + m[3, 3],
+    )
+
+
+def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
+    """Stands for ``sampling.mip_places_reference``."""
+    height, width = layout.sizes[0]
+    place = torch.empty(len(uv), 3)
+    _mip_places(uv.numpy(), footprint.numpy(), float(height * width), len(layout.sizes) - 1.0, place.numpy())
+    return place
 
 
 @nb.njit(cache=True, parallel=True)
-def _uv_taps(uv, footprint, sizes, starts):  # type: ignore[no-untyped-def]
-    count = uv.shape[0]
-    index, weight = np.empty((count, 8), np.int32), np.empty((count, 8), np.float32)
-    texels, top = np.float32(sizes[0, 0] * sizes[0, 1]), np.float32(sizes.shape[0] - 1)
-    for p in nb.prange(count):
-        level = np.float32(0.5) * np.log2(max(footprint[p] * texels, np.float32(1e-20)))
-        level = min(max(level, np.float32(0)), top)
-        lower = int(level)
-        blend = level - np.float32(lower)
-        u, v = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
-        for half in range(2):
-            at = min(lower + half, sizes.shape[0] - 1)
-            share = blend if half else np.float32(1) - blend
-            rows, columns = sizes[at, 0], sizes[at, 1]
-            x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
-            x0, y0 = np.floor(x), np.floor(y)
-            fx, fy = x - x0, y - y0
-            # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
-            left = int(x0) if x0 >= 0 else columns - 1
-            low = int(y0) if y0 >= 0 else rows - 1
-            right = left + 1 if left + 1 < columns else 0
-            high = low + 1 if low + 1 < rows else 0
-            k = 4 * half
-            index[p, k] = starts[at] + low * columns + left
-            index[p, k + 1] = starts[at] + low * columns + right
-            index[p, k + 2] = starts[at] + high * columns + left
-            index[p, k + 3] = starts[at] + high * columns + right
-            weight[p, k] = share * (1 - fx) * (1 - fy)
-            weight[p, k + 1] = share * fx * (1 - fy)
-            weight[p, k + 2] = share * (1 - fx) * fy
-            weight[p, k + 3] = share * fx * fy
-    return index, weight
+def _mip_places(uv, footprint, texels, top, place):  # type: ignore[no-untyped-def]
+    texels, top = np.float32(texels), np.float32(top)
+    for p in nb.prange(uv.shape[0]):
+        place[p, 0], place[p, 1] = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
+        covered = footprint[p] * texels
+        # Most samples of a texture that is not much finer than the picture need no logarithm.
+        place[p, 2] = min(np.float32(0.5) * np.log2(covered), top) if covered > 1 else np.float32(0)
+
+
+@nb.njit(cache=True)
+def _bilinear(u, v, share, rows, columns, start):  # type: ignore[no-untyped-def]
+    """Indices and weights of the four taps on one level. Unsigned indices spare numba its test for negative ones."""
+    x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
+    x0, y0 = np.floor(x), np.floor(y)
+    fx, fy = x - x0, y - y0
+    # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
+    left = int(x0) if x0 >= 0 else columns - 1
+    low = int(y0) if y0 >= 0 else rows - 1
+    right = left + 1 if left + 1 < columns else 0
+    high = low + 1 if low + 1 < rows else 0
+    low, high = start + low * columns, start + high * columns
+    one = np.float32(1)
+    return (
+        (np.uint64(low + left), np.uint64(low + right), np.uint64(high + left), np.uint64(high + right)),
+        (share * (one - fx) * (one - fy), share * fx * (one - fy), share * (one - fx) * fy, share * fx * fy),
+    )
+
+
+def pixels(sample: Tensor, width: int, side: int) -> Tensor:
+    """Stands for ``renderer.pixels_reference``."""
+    result = torch.empty(len(sample), dtype=torch.int32)
+    _pixels(sample.numpy(), width, side, result.numpy(), nb.get_num_threads())
+    return result
+
+
+@nb.njit(cache=True, parallel=True)
+def _pixels(sample, width, side, result, parts):  # type: ignore[no-untyped-def]
+    count, across = sample.shape[0], width * side
+    # Samples come row by row: only the first of a row needs a division, and columns have a table.
+    column = (np.arange(across) // side).astype(np.int32)
+    for part in nb.prange(parts):
+        begin, to = 0, np.int32(0)
+        for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
+            at = np.int64(sample[p])
+            if at >= begin + across or begin == 0:
+                begin = at // across * across
+                to = np.int32(at // across // side * width)
+            result[p] = to + column[np.uint64(at - begin)]
+
+
+def backdrop(pictures: Tensor, height: int, width: int, pixel: Tensor, view_start: Tensor, samples: int) -> Tensor:
+    """Stands for ``renderer.backdrop_reference`` of pictures no larger than the frame."""
+    base = torch.empty(len(pictures), height, width, 3)
+    _backdrop(pictures.numpy(), pixel.numpy(), view_start.numpy(), samples, base.numpy())
+    return base
+
+
+@nb.njit(cache=True, parallel=True)
+def _backdrop(pictures, pixel, view_start, samples, base):  # type: ignore[no-untyped-def]
+    _, height, width, _ = base.shape
+    x0, x1, fx = _stretched(pictures.shape[2], width)
+    y0, y1, fy = _stretched(pictures.shape[1], height)
+    for view in nb.prange(base.shape[0]):
+        hits = np.zeros(height * width, np.int32)
+        begin = np.uint64(view * height * width)
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
+            hits[np.uint64(pixel[p]) - begin] += 1
+        picture, result = pictures[view], base[view]
+        mixed = np.empty((pictures.shape[2], 3), np.float32)
+        for row in range(np.uint64(height)):
+            low, high, share = y0[row], y1[row], fy[row]
+            for column in range(np.uint64(pictures.shape[2])):
+                for channel in range(3):
+                    near, far = picture[low, column, channel], picture[high, column, channel]
+                    mixed[column, channel] = near + (far - near) * share
+            for column in range(np.uint64(width)):
+                uncovered = np.float32(1) - np.float32(hits[row * np.uint64(width) + column]) / np.float32(samples)
+                left, right, share = x0[column], x1[column], fx[column]
+                for channel in range(3):
+                    near, far = mixed[left, channel], mixed[right, channel]
+                    result[row, column, channel] = (near + (far - near) * share) * uncovered
+
+
+@nb.njit(cache=True)
+def _stretched(few, many):  # type: ignore[no-untyped-def]
+    """For each of `many` pixels across, the two of `few` that it lies between, and how near it is to the second."""
+    low, high, share = np.empty(many, np.uint64), np.empty(many, np.uint64), np.empty(many, np.float32)
+    for i in range(many):
+        place = max((i + 0.5) * few / many - 0.5, 0.0)
+        low[i] = min(int(place), few - 1)
+        high[i] = min(int(place) + 1, few - 1)
+        share[i] = place - int(place)
+    return low, high, share
 
 
 def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = transport.base.clone()
-    _gather(
-        pool.detach().contiguous().numpy(),
-        transport.taps.index.numpy(),
-        transport.taps.weight.numpy(),
-        transport.light.numpy(),
-        transport.pixel.numpy(),
-        transport.view_start.numpy(),
-        picture.view(-1, 3).numpy(),
-    )
+    run: Any = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
+    colors, view_start = pool.detach().contiguous().numpy(), transport.view_start.numpy()
+    run(colors, *_arrays(transport), view_start, picture.view(-1, 3).numpy())
     return picture
+
+
+def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
+    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
+    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
+    pools = torch.zeros(parts, texels, 3)
+    run: Any = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
+    run(grad.reshape(-1, 3).numpy(), *_arrays(transport), pools.numpy())
+    return pools[0] if parts == 1 else pools.sum(dim=0)
+
+
+def _arrays(transport: Transport) -> tuple[np.ndarray, ...]:
+    taps, rest = transport.taps, (transport.light.numpy(), transport.pixel.numpy())
+    if isinstance(taps, MipTaps):
+        return (taps.place.numpy(), np.array(taps.layout.sizes), np.array(taps.layout.starts), *rest)
+    return (taps.index.numpy(), taps.weight.numpy(), *rest)
 
 
 @nb.njit(cache=True, parallel=True)
@@ -167,21 +251,6 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
             picture[pixel[p], 2] += b * light[p, 2]
 
 
-def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
-    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
-    pools = np.zeros((parts, texels, 3), np.float32)
-    _scatter(
-        grad.reshape(-1, 3).numpy(),
-        transport.taps.index.numpy(),
-        transport.taps.weight.numpy(),
-        transport.light.numpy(),
-        transport.pixel.numpy(),
-        pools,
-    )
-    return torch.from_numpy(pools[0] if len(pools) == 1 else pools.sum(axis=0))
-
-
 @nb.njit(cache=True, parallel=True)
 def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyped-def]
     parts, count = pools.shape[0], pixel.shape[0]
@@ -190,13 +259,66 @@ def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyp
         for p in range(count * part // parts, count * (part + 1) // parts):
             at = pixel[p]
             r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
-            if r == 0.0 and g == 0.0 and b == 0.0:
-                continue
             for k in range(index.shape[1]):
-                w, texel = weight[p, k], index[p, k]
-                pool[texel, 0] += w * r
-                pool[texel, 1] += w * g
-                pool[texel, 2] += w * b
+                _add(pool, index[p, k], weight[p, k], r, g, b)
+
+
+@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+def _gather_mips(pool, place, sizes, starts, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
+    for view in nb.prange(view_start.shape[0] - 1):
+        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
+            u, v, level = place[p, 0], place[p, 1], place[p, 2]
+            lower = np.uint64(level)
+            blend = level - np.float32(lower)
+            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
+            r, g, b = _mixed(pool, at, w)
+            if blend > 0:
+                upper = lower + np.uint64(1)
+                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
+                more_r, more_g, more_b = _mixed(pool, at, w)
+                r, g, b = r + more_r, g + more_g, b + more_b
+            to = np.uint64(pixel[p])
+            picture[to, 0] += r * light[p, 0]
+            picture[to, 1] += g * light[p, 1]
+            picture[to, 2] += b * light[p, 2]
+
+
+@nb.njit(cache=True)
+def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
+    """The colour of four taps."""
+    return (
+        w[0] * pool[at[0], 0] + w[1] * pool[at[1], 0] + w[2] * pool[at[2], 0] + w[3] * pool[at[3], 0],
+        w[0] * pool[at[0], 1] + w[1] * pool[at[1], 1] + w[2] * pool[at[2], 1] + w[3] * pool[at[3], 1],
+        w[0] * pool[at[0], 2] + w[1] * pool[at[1], 2] + w[2] * pool[at[2], 2] + w[3] * pool[at[3], 2],
+    )
+
+
+@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+def _scatter_mips(grad, place, sizes, starts, light, pixel, pools):  # type: ignore[no-untyped-def]
+    parts, count = pools.shape[0], pixel.shape[0]
+    for part in nb.prange(parts):
+        pool = pools[part]
+        for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
+            to = np.uint64(pixel[p])
+            r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
+            u, v, level = place[p, 0], place[p, 1], place[p, 2]
+            lower = np.uint64(level)
+            blend = level - np.float32(lower)
+            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
+            for k in range(4):
+                _add(pool, at[k], w[k], r, g, b)
+            if blend > 0:
+                upper = lower + np.uint64(1)
+                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
+                for k in range(4):
+                    _add(pool, at[k], w[k], r, g, b)
+
+
+@nb.njit(cache=True)
+def _add(pool, texel, w, r, g, b):  # type: ignore[no-untyped-def]
+    pool[texel, 0] += w * r
+    pool[texel, 1] += w * g
+    pool[texel, 2] += w * b
 
 
 def look_up(linear: Tensor, table: Table) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Lamp, LightState, Scene, UvTexture, View
 
-from . import light_maps, lights, panorama, principled
+from . import light_kernels, light_maps, lights, panorama, principled
 from .color import from_bytes, srgb_decode
 from .gbuffer import GBuffer
 from .geometry import Geometry
@@ -104,8 +104,24 @@ class Lighting:
     ambient: Ambient | None = None
     maps: Tensor | None = None
 
-    def reflect(self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray) -> Reflected:
-        """The light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
+    def reflect(
+        self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray, share: float = 1.0
+    ) -> Reflected:
+        """`share` times the light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
+        states = [view.lights for view in views]
+        if self.geometry.device.type == "cpu" and all(self._simple(state) for state in states):
+            return Reflected(light_kernels.radiance(states, surface.position, surface.normal, view_start, share), None)
+        found = self.reflect_reference(views, surface, view_start, eyes)
+        return Reflected(found.scale.mul_(share), None if found.added is None else found.added.mul_(share))
+
+    def _simple(self, state: LightState) -> bool:
+        """Whether this is nothing but lamps and a uniform world on matte surfaces, without shadows."""
+        return self.mode == "open" and self.materials is None and state.panorama is None
+
+    def reflect_reference(
+        self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray
+    ) -> Reflected:
+        """:meth:`reflect` in torch."""
         bounds = view_start.tolist()
         parts = [
             self._reflect(view.lights, _Points(surface, start, end, eye))

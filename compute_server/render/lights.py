@@ -7,6 +7,7 @@ Formulas: DESIGN.md §3, agreed with Cycles. Spot falloff as in Cycles' ``spot_l
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -20,6 +21,8 @@ from shared.scene import AreaLight, Lamp, SpotLight, SunLight, Vector
 AREA_NODES = 3
 #: The same for points nearer than the lamp is wide, where its light changes quickly.
 NEAR_AREA_NODES = 8
+#: How near that is, in widths of the lamp.
+NEARNESS = 1.5
 
 
 def irradiance(lamps: Sequence[Lamp], position: Tensor, normal: Tensor) -> Tensor:
@@ -112,14 +115,20 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _area_nodes(light: AreaLight, relative: Tensor) -> tuple[Tensor, Tensor]:
     """Points on a lamp relative to its centre [K, 3] and their weights [K] (sum 1), enough for points at `relative`."""
-    axis_x, axis_y = np.array(light.axis_x), np.array(light.axis_y)
-    wide = max(np.linalg.norm(axis_x), np.linalg.norm(axis_y))
-    near = len(relative) > 0 and float(dot(relative, relative).min()) < (1.5 * wide) ** 2
-    across = np.array(_unit_nodes(light.shape, NEAR_AREA_NODES if near else AREA_NODES))
-    nodes = across[:, :1] * axis_x + across[:, 1:2] * axis_y
-    return vector(nodes, relative), vector(across[:, 2], relative)
+    wide = max(np.linalg.norm(light.axis_x), np.linalg.norm(light.axis_y))
+    near = len(relative) > 0 and float(dot(relative, relative).min()) < (NEARNESS * wide) ** 2
+    found = area_nodes(light, NEAR_AREA_NODES if near else AREA_NODES)
+    return vector(found[:, :3], relative), vector(found[:, 3], relative)
 
 
+def area_nodes(light: AreaLight, count: int) -> np.ndarray:
+    """Points on a lamp relative to its centre, and their weights (sum 1), ``[K, 4]``; `count` on each axis."""
+    across = np.array(_unit_nodes(light.shape, count))
+    points = across[:, :1] * np.array(light.axis_x) + across[:, 1:2] * np.array(light.axis_y)
+    return np.concatenate([points, across[:, 2:]], axis=1)
+
+
+@functools.cache
 def _unit_nodes(shape: str, count: int) -> list[tuple[float, float, float]]:
     """Points on a light of edge (or diameter) 1 about its centre, and their weights (sum 1)."""
     nodes, weights = np.polynomial.legendre.leggauss(count)  # type: ignore[no-untyped-call]

@@ -1,7 +1,10 @@
 """The CPU rasterizer: a scanline kernel compiled by numba, one view per thread.
 
-The same homogeneous edge functions as the NumPy reference (``raster_numpy.py`` explains them), with bounding boxes
-and a depth buffer. Compiled code is cached on disk; the first call on a machine takes some seconds.
+The same homogeneous edge functions as the NumPy reference (``raster_numpy.py`` explains them), with a depth buffer. In
+each row a division finds the span between the edges, the edge functions themselves say where it ends exactly, and
+nothing branches inside: a branch for each sample would take most of the time. Indices are unsigned where they are many,
+which spares numba its test for negative ones. Compiled code is cached on disk; the first call on a machine takes some
+seconds.
 """
 
 from __future__ import annotations
@@ -21,56 +24,60 @@ class NumbaRasterizer:
 
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""
-        positions = geometry.positions.cpu().numpy()
-        triangles = geometry.triangles.cpu().numpy()
+        positions, triangles = geometry.on_host
         winner = _rasterize(positions, triangles, np.ascontiguousarray(matrices, np.float64), height, width)
         view_start = np.concatenate([[0], np.cumsum(_count(winner))])
         triangle, barycentric, sample = _pack(
             winner, view_start, positions, triangles, np.ascontiguousarray(matrices, np.float64)
         )
         return Visibility(
-            triangle=torch.from_numpy(triangle).to(geometry.device),
-            barycentric=torch.from_numpy(barycentric).to(geometry.device),
-            sample=torch.from_numpy(sample).to(geometry.device),
+            triangle=_moved(triangle, geometry.device),
+            barycentric=_moved(barycentric, geometry.device),
+            sample=_moved(sample, geometry.device),
             view_start=torch.from_numpy(view_start),
             height=height,
             width=width,
         )
 
 
+def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """`values` on `device`; to a GPU from pinned memory, so that nobody waits for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 @nb.njit(cache=True)
-def _to_clip(positions, matrix):  # type: ignore[no-untyped-def]
-    """[V, 4] float64 clip coordinates."""
-    clip = np.empty((positions.shape[0], 4))
-    for vertex in range(positions.shape[0]):
+def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-untyped-def]
+    """Clip coordinates `clip` [V, 4], and where vertices beyond the near plane lie among the samples, `at` [V, 2]
+    (column and row; NaN for the others)."""
+    for vertex in range(np.uint64(positions.shape[0])):
         x, y, z = positions[vertex, 0], positions[vertex, 1], positions[vertex, 2]
-        for row in range(4):
+        for row in range(np.uint64(4)):
             clip[vertex, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]
-    return clip
+        at[vertex, 0] = at[vertex, 1] = np.nan
+        if clip[vertex, 3] > 0.0 and clip[vertex, 2] + clip[vertex, 3] >= 0.0:
+            at[vertex, 0] = (clip[vertex, 0] / clip[vertex, 3] + 1.0) * 0.5 * width - 0.5
+            at[vertex, 1] = (1.0 - clip[vertex, 1] / clip[vertex, 3]) * 0.5 * height - 0.5
 
 
 @nb.njit(cache=True)
-def _edges(a, b, c, edges):  # type: ignore[no-untyped-def]
-    """Rows of `edges` become (∂x, ∂y, constant) of each corner's weight over w in NDC, times |det|; returns |det|.
+def _edges(clip, a, b, c):  # type: ignore[no-untyped-def]
+    """(∂x, ∂y, constant) of each corner's weight over w in NDC, times |det|: nine numbers, and |det|.
 
-    The inverse of the matrix whose rows are the corners' (x, y, w), by cross products, and never divided: so a shared
-    edge has the very same numbers with opposite sign in both triangles, and no sample falls between them.
+    The inverse of the matrix whose rows are the (x, y, w) of corners `a`, `b` and `c`, by cross products, and never
+    divided: so a shared edge has the very same numbers with opposite sign in both triangles, and no sample falls
+    between them.
     """
-    edges[0, 0] = b[1] * c[3] - b[3] * c[1]
-    edges[0, 1] = b[3] * c[0] - b[0] * c[3]
-    edges[0, 2] = b[0] * c[1] - b[1] * c[0]
-    edges[1, 0] = c[1] * a[3] - c[3] * a[1]
-    edges[1, 1] = c[3] * a[0] - c[0] * a[3]
-    edges[1, 2] = c[0] * a[1] - c[1] * a[0]
-    edges[2, 0] = a[1] * b[3] - a[3] * b[1]
-    edges[2, 1] = a[3] * b[0] - a[0] * b[3]
-    edges[2, 2] = a[0] * b[1] - a[1] * b[0]
-    det = a[0] * edges[0, 0] + a[1] * edges[0, 1] + a[3] * edges[0, 2]
+    x_a, y_a, w_a = clip[a, 0], clip[a, 1], clip[a, 3]
+    x_b, y_b, w_b = clip[b, 0], clip[b, 1], clip[b, 3]
+    x_c, y_c, w_c = clip[c, 0], clip[c, 1], clip[c, 3]
+    a_x, a_y, a_1 = y_b * w_c - w_b * y_c, w_b * x_c - x_b * w_c, x_b * y_c - y_b * x_c
+    b_x, b_y, b_1 = y_c * w_a - w_c * y_a, w_c * x_a - x_c * w_a, x_c * y_a - y_c * x_a
+    c_x, c_y, c_1 = y_a * w_b - w_a * y_b, w_a * x_b - x_a * w_b, x_a * y_b - y_a * x_b
+    det = x_a * a_x + y_a * a_y + w_a * a_1
     if det < 0.0:
-        for row in range(3):
-            for column in range(3):
-                edges[row, column] = -edges[row, column]
-    return abs(det)
+        return -a_x, -a_y, -a_1, -b_x, -b_y, -b_1, -c_x, -c_y, -c_1, -det
+    return a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det
 
 
 @nb.njit(cache=True)
@@ -95,31 +102,19 @@ def _clipped_box(corners, box):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _sample_range(low, high, count):  # type: ignore[no-untyped-def]
-    """First and last of `count` samples across NDC that lie between `low` and `high`, an ulp or two beyond included."""
-    first = np.ceil((max(low, -1.0) + 1.0) * 0.5 * count - 0.5 - 1e-6)
-    last = np.floor((min(high, 1.0) + 1.0) * 0.5 * count - 0.5 + 1e-6)
-    return max(0, int(first)), min(count - 1, int(last))
-
-
-@nb.njit(cache=True)
-def _draw_triangle(index, corners, edges, det, span, x, y, depth, winner):  # type: ignore[no-untyped-def]
-    """Depth-test one triangle into `depth` and `winner` [H, W], on rows and columns of `span`."""
-    z_x = (edges[0, 0] * corners[0, 2] + edges[1, 0] * corners[1, 2] + edges[2, 0] * corners[2, 2]) / det
-    z_y = (edges[0, 1] * corners[0, 2] + edges[1, 1] * corners[1, 2] + edges[2, 1] * corners[2, 2]) / det
-    z_1 = (edges[0, 2] * corners[0, 2] + edges[1, 2] * corners[1, 2] + edges[2, 2] * corners[2, 2]) / det
-    left, right, top, bottom = span
-    for row in range(top, bottom + 1):
-        for column in range(left, right + 1):
-            e0 = edges[0, 0] * x[column] + edges[0, 1] * y[row] + edges[0, 2]
-            e1 = edges[1, 0] * x[column] + edges[1, 1] * y[row] + edges[1, 2]
-            e2 = edges[2, 0] * x[column] + edges[2, 1] * y[row] + edges[2, 2]
-            if e0 < 0.0 or e1 < 0.0 or e2 < 0.0 or e0 + e1 + e2 <= 0.0:
-                continue
-            z = z_x * x[column] + z_y * y[row] + z_1
-            if -1.0 <= z <= 1.0 and z < depth[row, column]:
-                depth[row, column] = z
-                winner[row, column] = index
+def _near_box(a, b, c, height, width):  # type: ignore[no-untyped-def]
+    """The columns (low, high) and rows (low, high) that a triangle across the near plane covers; NaN-free, and beyond
+    the frame by no more than one sample."""
+    corners, box = np.empty((3, 4)), np.array([np.inf, -np.inf, np.inf, -np.inf])
+    corners[0], corners[1], corners[2] = a, b, c
+    _clipped_box(corners, box)
+    box[:] = np.minimum(np.maximum(box, -2.0), 2.0)
+    return (
+        (box[0] + 1.0) * 0.5 * width - 0.5,
+        (box[1] + 1.0) * 0.5 * width - 0.5,
+        (1.0 - box[3]) * 0.5 * height - 0.5,
+        (1.0 - box[2]) * 0.5 * height - 0.5,
+    )
 
 
 @nb.njit(cache=True)
@@ -129,45 +124,81 @@ def _sample_grid(height, width):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _to_ndc(clip):  # type: ignore[no-untyped-def]
-    """[V, 2] NDC of vertices beyond the near plane, NaN for the others."""
-    ndc = np.full((clip.shape[0], 2), np.nan)
-    for vertex in range(clip.shape[0]):
-        if clip[vertex, 3] > 0.0 and clip[vertex, 2] + clip[vertex, 3] >= 0.0:
-            ndc[vertex, 0] = clip[vertex, 0] / clip[vertex, 3]
-            ndc[vertex, 1] = clip[vertex, 1] / clip[vertex, 3]
-    return ndc
+def _bounded(low, high, slope, constant, per_slope, offset):  # type: ignore[no-untyped-def]
+    """The columns from `low` to `high` where slope · x + constant ≥ 0, a rounding error beyond included.
+
+    x is NDC; ``constant · per_slope + offset`` is the column where the edge is met.
+    """
+    met = constant * per_slope + offset
+    if slope > 0.0:
+        return max(low, np.ceil(met - 1e-7)), high
+    if slope < 0.0:
+        return low, min(high, np.floor(met + 1e-7))
+    return low, (high if constant >= 0.0 else -1.0)
+
+
+@nb.njit(cache=True)
+def _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, winner):  # type: ignore[no-untyped-def]
+    """Depth-test one triangle into `depth` and `winner` [H, W], between columns `left` and `right`, rows
+    `top` and `bottom`."""
+    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(clip, a, b, c)
+    if det == 0.0:
+        return
+    z_a, z_b, z_c = clip[a, 2], clip[b, 2], clip[c, 2]
+    z_x = (a_x * z_a + b_x * z_b + c_x * z_c) / det
+    z_y = (a_y * z_a + b_y * z_b + c_y * z_c) / det
+    z_1 = (a_1 * z_a + b_1 * z_b + c_1 * z_c) / det
+    half = 0.5 * x.shape[0]
+    per_a, per_b, per_c = -half / (a_x or 1.0), -half / (b_x or 1.0), -half / (c_x or 1.0)
+    for row in range(np.uint64(top), np.uint64(bottom + 1)):
+        a_r, b_r, c_r = a_y * y[row] + a_1, b_y * y[row] + b_1, c_y * y[row] + c_1
+        low, high = _bounded(left, right, a_x, a_r, per_a, half - 0.5)
+        low, high = _bounded(low, high, b_x, b_r, per_b, half - 0.5)
+        low, high = _bounded(low, high, c_x, c_r, per_c, half - 0.5)
+        if not low <= high:
+            continue
+        first, last = np.uint64(low), np.uint64(high)
+        # Each edge function rises or falls along a row, rounded or not: between two samples inside all are inside.
+        while first <= last and not _inside(x[first], a_x, a_r, b_x, b_r, c_x, c_r):
+            first += np.uint64(1)
+        while last > first and not _inside(x[last], a_x, a_r, b_x, b_r, c_x, c_r):
+            last -= np.uint64(1)
+        z_r = z_y * y[row] + z_1
+        for column in range(first, last + np.uint64(1)):
+            z, before, who = z_x * x[column] + z_r, depth[row, column], winner[row, column]
+            nearer = (z >= -1.0) & (z <= 1.0) & (z < before)
+            depth[row, column] = z if nearer else before
+            winner[row, column] = index if nearer else who
+
+
+@nb.njit(cache=True)
+def _inside(x, a_x, a_r, b_x, b_r, c_x, c_r):  # type: ignore[no-untyped-def]
+    e_a, e_b, e_c = a_x * x + a_r, b_x * x + b_r, c_x * x + c_r
+    return e_a >= 0.0 and e_b >= 0.0 and e_c >= 0.0 and e_a + e_b + e_c > 0.0
 
 
 @nb.njit(cache=True, parallel=True)
 def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
     """Index of the nearest triangle, [N, H, W] int32, −1 where there is none."""
-    winner = np.full((matrices.shape[0], height, width), -1, np.int32)
+    winner = np.empty((matrices.shape[0], height, width), np.int32)
     x, y = _sample_grid(height, width)
     for view in nb.prange(matrices.shape[0]):
-        clip = _to_clip(positions, matrices[view])
-        ndc = _to_ndc(clip)
+        seen = winner[view]
+        seen[:] = -1
+        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 2))
+        _project(positions, matrices[view], height, width, clip, at)
         depth = np.full((height, width), np.inf)
-        edges, corners, box = np.empty((3, 3)), np.empty((3, 4)), np.empty(4)
-        for index in range(triangles.shape[0]):
-            a, b, c = triangles[index, 0], triangles[index, 1], triangles[index, 2]
-            box[0], box[1], box[2], box[3] = np.inf, -np.inf, np.inf, -np.inf
-            corners[0], corners[1], corners[2] = clip[a], clip[b], clip[c]
-            if np.isnan(ndc[a, 0] + ndc[b, 0] + ndc[c, 0]):
-                _clipped_box(corners, box)
-            else:
-                _grow(box, ndc[a, 0], ndc[a, 1])
-                _grow(box, ndc[b, 0], ndc[b, 1])
-                _grow(box, ndc[c, 0], ndc[c, 1])
-            if not (box[0] <= 1.0 and box[1] >= -1.0 and box[2] <= 1.0 and box[3] >= -1.0):
-                continue
-            left, right = _sample_range(box[0], box[1], width)
-            top, bottom = _sample_range(-box[3], -box[2], height)
-            if left > right or top > bottom:
-                continue
-            det = _edges(corners[0], corners[1], corners[2], edges)
-            if det != 0.0:
-                _draw_triangle(index, corners, edges, det, (left, right, top, bottom), x, y, depth, winner[view])
+        for index in range(np.uint64(triangles.shape[0])):
+            a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
+            x_a, x_b, x_c, y_a, y_b, y_c = at[a, 0], at[b, 0], at[c, 0], at[a, 1], at[b, 1], at[c, 1]
+            low, high, upper, lower = min(x_a, x_b, x_c), max(x_a, x_b, x_c), min(y_a, y_b, y_c), max(y_a, y_b, y_c)
+            if np.isnan(x_a + x_b + x_c):
+                low, high, upper, lower = _near_box(clip[a], clip[b], clip[c], height, width)
+            # An ulp or two beyond included.
+            left, right = max(np.ceil(low - 1e-6), 0.0), min(np.floor(high + 1e-6), width - 1.0)
+            top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), height - 1.0)
+            if left <= right and top <= bottom:
+                _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, seen)
     return winner
 
 
@@ -189,23 +220,29 @@ def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[n
     sample = np.empty(view_start[-1], np.int32)
     x, y = _sample_grid(height, width)
     for view in nb.prange(views):
-        clip = _to_clip(positions, matrices[view])
-        edges, cursor, last = np.empty((3, 3)), view_start[view], -1
-        for row in range(height):
-            for column in range(width):
+        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 2))
+        _project(positions, matrices[view], height, width, clip, at)
+        cursor, last = np.uint64(view_start[view]), -1
+        a_x = a_y = a_1 = b_x = b_y = b_1 = c_x = c_y = c_1 = 0.0
+        for row in range(np.uint64(height)):
+            first = np.int32((view * height + row) * width)
+            for column in range(np.uint64(width)):
                 index = winner[view, row, column]
                 if index < 0:
                     continue
                 if index != last:
                     a, b, c = triangles[index]
-                    _edges(clip[a], clip[b], clip[c], edges)
+                    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, _ = _edges(
+                        clip, np.uint64(a), np.uint64(b), np.uint64(c)
+                    )
                     last = index
-                e0 = edges[0, 0] * x[column] + edges[0, 1] * y[row] + edges[0, 2]
-                e1 = edges[1, 0] * x[column] + edges[1, 1] * y[row] + edges[1, 2]
-                e2 = edges[2, 0] * x[column] + edges[2, 1] * y[row] + edges[2, 2]
+                e_a = a_x * x[column] + (a_y * y[row] + a_1)
+                e_b = b_x * x[column] + (b_y * y[row] + b_1)
+                e_c = c_x * x[column] + (c_y * y[row] + c_1)
+                scale = 1.0 / (e_a + e_b + e_c)
                 triangle[cursor] = index
-                barycentric[cursor, 0] = e0 / (e0 + e1 + e2)
-                barycentric[cursor, 1] = e1 / (e0 + e1 + e2)
-                sample[cursor] = (view * height + row) * width + column
-                cursor += 1
+                barycentric[cursor, 0] = e_a * scale
+                barycentric[cursor, 1] = e_b * scale
+                sample[cursor] = first + np.int32(column)
+                cursor += np.uint64(1)
     return triangle, barycentric, sample

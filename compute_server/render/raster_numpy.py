@@ -45,7 +45,7 @@ def _draw(
         if det == 0:
             continue
         # Each corner's weight divided by w, times det: linear over the screen.
-        over_w = np.stack([x[None, :] * edge[0] + y[:, None] * edge[1] + edge[2] for edge in edges], axis=-1)
+        over_w = np.stack([x[None, :] * edge[0] + (y[:, None] * edge[1] + edge[2]) for edge in edges], axis=-1)
         inverse_w = over_w.sum(axis=-1)
         z = over_w @ corner_clip[:, 2] / det
         seen = (over_w >= 0).all(axis=-1) & (inverse_w > 0) & (z >= -1) & (z <= 1) & (z < depth)

@@ -11,10 +11,11 @@ import torch
 from shared.errors import InvalidInput
 
 from .geometry import Geometry
-from .rasterizer import Visibility, nvdiffrast_installed, pack
+from .rasterizer import HOW_TO_INSTALL, Visibility, nvdiffrast_installed, pack
 
-#: Views are drawn in chunks of about this many triangles: nvdiffrast's memory grows with views × triangles.
+#: Views are drawn in chunks of about so many triangles and samples: nvdiffrast's memory grows with both.
 TRIANGLES_PER_CHUNK = 4_000_000
+SAMPLES_PER_CHUNK = 32_000_000
 
 
 @functools.cache
@@ -34,7 +35,7 @@ class NvdiffrastRasterizer:
         if device.type != "cuda" or not nvdiffrast_installed():
             raise InvalidInput(
                 "The nvdiffrast rasterizer needs a CUDA device and the nvdiffrast package.",
-                hint="Choose --rasterizer numba, or install nvdiffrast from its source (research and evaluation only).",
+                hint=f"Choose --rasterizer numba. {HOW_TO_INSTALL}",
             )
         import nvdiffrast.torch as dr
 
@@ -43,7 +44,8 @@ class NvdiffrastRasterizer:
 
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""
-        chunk = max(1, TRIANGLES_PER_CHUNK // max(1, len(geometry.triangles)))
+        triangles = TRIANGLES_PER_CHUNK // max(1, len(geometry.triangles))
+        chunk = max(1, min(triangles, SAMPLES_PER_CHUNK // (height * width)))
         drawn = [
             self._draw(geometry, matrices[start : start + chunk], height, width)
             for start in range(0, len(matrices), chunk)
@@ -56,9 +58,7 @@ class NvdiffrastRasterizer:
         matrix = torch.tensor(matrices, dtype=torch.float32, device=geometry.device)
         homogeneous = torch.nn.functional.pad(geometry.positions, (0, 1), value=1.0)
         clip = torch.einsum("nij,vj->nvi", matrix, homogeneous).contiguous()
-        drawn = self._dr.rasterize(
-            self._context, clip, geometry.triangles.to(torch.int32), (height, width), grad_db=False
-        )
+        drawn = self._dr.rasterize(self._context, clip, geometry.triangles_int32, (height, width), grad_db=False)
         if isinstance(drawn, Exception):  # rasterize returns, rather than raises, one of its errors
             raise drawn
         # nvdiffrast's row 0 is at the bottom (OpenGL), ours at the top.

@@ -7,6 +7,7 @@ conformance suite in ``tests/server/test_rasterizers.py``.
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,13 @@ from torch import Tensor
 from shared.errors import InvalidInput
 
 from .geometry import Geometry
+
+_log = logging.getLogger(__name__)
+
+HOW_TO_INSTALL = (
+    "nvdiffrast draws on the GPU. It is not on PyPI and licensed for research and evaluation only; with a CUDA toolkit "
+    "of torch's version and ninja: pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ def choose(name: str, device: torch.device) -> Rasterizer:
     """The rasterizer called `name` (``numba``, ``numpy``, ``nvdiffrast``), or the best for the device for ``auto``."""
     if name == "auto":
         name = "nvdiffrast" if device.type == "cuda" and nvdiffrast_installed() else "numba"
+        if device.type == "cuda" and name == "numba":
+            _log.warning("Views are rasterised on the CPU. %s", HOW_TO_INSTALL)
     if name == "numba":
         from .raster_numba import NumbaRasterizer
 

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from shared.scene import View
 
-from . import gbuffer
+from . import gbuffer, kernels
 from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
 from .lighting import Lighting
 from .rasterizer import Rasterizer
-from .sampling import MipLayout, Transport, accumulate, uv_taps, vertex_taps
+from .sampling import accumulate, mip_taps, vertex_taps
+from .taps import MipLayout, MipTaps, Taps, Transport
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,15 @@ class Renderer:
         visible = self.rasterizer.rasterize(self.geometry, matrices, height * side, width * side)
         surface = gbuffer.build(self.geometry, visible, matrices, eyes)
         pixel = _pixels(visible.sample, width, side)
-        taps = vertex_taps(self.geometry, surface) if self.layout is None else uv_taps(surface, self.layout)
-        reflected = self.lighting.reflect(views, surface, visible.view_start, eyes)
-        base = _backdrop(views, height, width, pixel, samples, self.geometry.device)
+        taps: Taps | MipTaps
+        taps = vertex_taps(self.geometry, surface) if self.layout is None else mip_taps(surface, self.layout)
+        reflected = self.lighting.reflect(views, surface, visible.view_start, eyes, 1 / samples)
+        base = _backdrop(views, height, width, pixel, visible.view_start, samples)
         if reflected.added is not None:
-            base.view(-1, 3).index_add_(0, pixel.long(), reflected.added, alpha=1 / samples)
+            base.view(-1, 3).index_add_(0, pixel.long(), reflected.added)
         return Transport(
             taps=taps,
-            light=reflected.scale.mul_(1 / samples),
+            light=reflected.scale,
             pixel=pixel,
             view_start=visible.view_start,
             base=base,
@@ -67,29 +69,47 @@ def _pixels(sample: Tensor, width: int, side: int) -> Tensor:
     """Pixel index in [N, H, W] of each sample index in [N, H·side, W·side]."""
     if side == 1:
         return sample
+    return (kernels.pixels if sample.device.type == "cpu" else pixels_reference)(sample, width, side)
+
+
+def pixels_reference(sample: Tensor, width: int, side: int) -> Tensor:
+    """Pixels in torch."""
     row = torch.div(sample, width * side, rounding_mode="floor")
     column = sample - row * (width * side)
     return torch.div(row, side, rounding_mode="floor") * width + torch.div(column, side, rounding_mode="floor")
 
 
 def _backdrop(
-    views: Sequence[View], height: int, width: int, pixel: Tensor, samples: int, device: torch.device
+    views: Sequence[View], height: int, width: int, pixel: Tensor, view_start: Tensor, samples: int
 ) -> Tensor:
-    """The uncovered part of each view's background, linear, [N, H, W, 3]."""
-    hits = torch.bincount(pixel, minlength=len(views) * height * width)
-    uncovered = 1 - hits.to(torch.float32) / samples
-    return _backgrounds(views, height, width).to(device).mul_(uncovered.reshape(len(views), height, width, 1))
+    """The uncovered part of each view's background, linear, [N, H, W, 3]: pictures are decoded and then stretched over
+    the frame."""
+    pictures = [view.background for view in views]
+    if len({picture.shape for picture in pictures}) > 1:
+        bounds, area = view_start.tolist(), height * width
+        parts = enumerate(zip(views, bounds[:-1], bounds[1:], strict=True))
+        return torch.cat(
+            [
+                _backdrop([view], height, width, pixel[start:end] - at * area, torch.tensor([0, end - start]), samples)
+                for at, (view, start, end) in parts
+            ]
+        )
+    linear = srgb_decode(from_bytes(torch.from_numpy(np.stack(pictures))))
+    if pixel.device.type != "cpu" or linear.shape[1] > height or linear.shape[2] > width:
+        return backdrop_reference(linear, height, width, pixel, samples)
+    return kernels.backdrop(linear, height, width, pixel, view_start, samples)
 
 
-def _backgrounds(views: Sequence[View], height: int, width: int) -> Tensor:
-    """Background pictures, decoded and then stretched over the frame, linear [N, H, W, 3]."""
-    shapes = {view.background.shape for view in views}
-    if len(shapes) > 1:
-        return torch.cat([_backgrounds([view], height, width) for view in views])
-    pictures = srgb_decode(from_bytes(torch.from_numpy(np.stack([view.background for view in views]))))
+def backdrop_reference(pictures: Tensor, height: int, width: int, pixel: Tensor, samples: int) -> Tensor:
+    """The backdrop in torch, of linear `pictures` ``[N, h, w, 3]``."""
+    # Not `bincount`, for which the host waits on a GPU.
+    hits = torch.zeros(len(pictures) * height * width, device=pixel.device)
+    hits.index_add_(0, pixel, torch.ones_like(pixel, dtype=torch.float32))
+    uncovered = 1 - hits / samples
     # The filter that skips nothing costs four times as much.
     shrinks = pictures.shape[1] > height or pictures.shape[2] > width
     # By planes: torch's channels-last kernel takes three times as long with three channels.
     planes = pictures.permute(0, 3, 1, 2).contiguous()
     stretched = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=shrinks)
-    return stretched.permute(0, 2, 3, 1).contiguous()
+    frames = stretched.permute(0, 2, 3, 1).contiguous().to(pixel.device)
+    return frames.mul_(uncovered.reshape(len(pictures), height, width, 1))

@@ -13,9 +13,11 @@ import bpy
 import msgspec
 import numpy as np
 import pytest
+from helpers.server import end_server, start_server
 
 from blender_addon import apply, notes, results, runtime, session
-from blender_addon._shared import client, errors, messages
+from blender_addon._shared import client, errors, keys, messages
+from compute_server import security
 
 PATIENCE_S = 120.0
 TICKET = session.Ticket(
@@ -463,7 +465,7 @@ def test_what_is_wrong_with_an_address_is_said(addon: Any, text: str, told: str)
     ],
 )
 def test_an_address_on_this_machine_is_known_as_such(address: str, local: bool) -> None:
-    assert runtime.is_local(address) == local
+    assert keys.is_local(address) == local
 
 
 def test_other_machines_are_asked_only_with_blenders_permission() -> None:
@@ -472,6 +474,49 @@ def test_other_machines_are_asked_only_with_blenders_permission() -> None:
     with pytest.raises(errors.InvalidInput, match="may not go online"):
         runtime.checked_address("render.example.org:5765")
     assert runtime.checked_address("localhost") == "tcp://localhost:5765"
+
+
+# --- servers elsewhere ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """Somebody else's server, which lets this user in: its address and its key."""
+    own = keys.own_pair().public
+    with monkeypatch.context() as theirs:
+        theirs.setenv("ASSISTIVE_HOME", str(tmp_path / "theirs"))
+        security.add_client("artist", own)
+        key = keys.own_pair(keys.SERVER_KEY).public
+        process, address = start_server("--device", "cpu")
+    yield address, key
+    end_server(process)
+
+
+def test_a_server_elsewhere_is_trusted_by_its_key_and_then_answers(addon: Any, elsewhere: tuple[str, str]) -> None:
+    addon.address, key = elsewhere
+    bpy.ops.assistive.connect()
+    pump(lambda: runtime.state().server.status == "off" and bool(runtime.state().server.problem))
+    assert bpy.ops.assistive.trust_server(key=key) == {"FINISHED"}
+    pump(lambda: runtime.state().server.status == "on")
+    assert keys.known_servers()[elsewhere[0]] == key
+
+
+def test_a_server_with_another_key_than_the_trusted_one_is_not_spoken_to(
+    addon: Any, elsewhere: tuple[str, str]
+) -> None:
+    addon.address, _ = elsewhere
+    wrong = keys.new_pair().public
+    assert bpy.ops.assistive.trust_server(key=wrong) == {"FINISHED"}
+    pump(lambda: runtime.state().server.status == "off" and bool(runtime.state().server.problem))
+    assert f"key has to be {keys.fingerprint(wrong)}" in runtime.state().server.problem
+
+
+def test_what_is_no_key_is_refused_and_nothing_is_trusted(addon: Any, elsewhere: tuple[str, str]) -> None:
+    addon.address, _ = elsewhere
+    with pytest.raises(RuntimeError, match="is no key"):
+        bpy.ops.assistive.trust_server(key="12 ab")
+    assert elsewhere[0] not in keys.known_servers()
+    assert runtime.state().server.status == "off"
 
 
 # --- the Blender in the background ------------------------------------------------------------------------------------

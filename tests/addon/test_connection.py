@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.jobs import small_job
+from helpers.proxy import Proxy
 
 from blender_addon import session as s
 from blender_addon._shared import client, errors, messages
@@ -64,7 +65,7 @@ def test_a_server_is_started_where_nobody_answers_and_ends_with_the_connection()
         assert connected.local
     finally:
         connection.close()
-    with client.Client(connected.address) as asked, pytest.raises(errors.ServerUnreachable):
+    with pytest.raises(errors.ServerUnreachable), client.Client(connected.address) as asked:
         asked.hello(timeout_s=1.0)
 
 
@@ -160,3 +161,18 @@ def test_what_an_earlier_server_still_had_to_tell_is_dropped(connection: Connect
 def test_a_command_that_cannot_be_read_is_said_to_be_so() -> None:
     with pytest.raises(errors.ServerUnreachable, match="cannot be read"):
         server_command("'/opt/my venv/assistive-server")
+
+
+def test_a_connection_that_is_cut_hands_in_again_and_hears_of_the_end(
+    connection: Connection, server_address: str
+) -> None:
+    with Proxy(server_address) as proxy:
+        connection.do(s.Connect(proxy.address, start=False))
+        until(connection, messages.Models)
+        connection.do(s.Submit(small_job("cut", steps=2)))
+        proxy.cut()
+        until(connection, messages.Progress)
+        proxy.cut()
+        finished, before = until(connection, s.Finished)
+    assert finished.job_id == "cut"
+    assert not [event for event in before if isinstance(event, s.Failed | s.Lost)]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from shared.home import VARIABLE, home
+
 from .make_chroot import CONTAINED, TIED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,13 +80,14 @@ class Blender:
         command = [self.binary, *arguments]
         if self.chroot is None:
             return command
-        shared = [str(ROOT), tempfile.gettempdir()]
+        home().mkdir(mode=0o700, parents=True, exist_ok=True)
+        shared = [str(ROOT), tempfile.gettempdir(), str(home())]
         return [*CONTAINED, "--mount-proc", "sh", "-c", ENTER, "sh", str(self.chroot), *shared, "--", *command]
 
     def _environment(self) -> dict[str, str]:
         # Blender would rather open its window on a Wayland desktop than on our screen.
         ours = {name: value for name, value in os.environ.items() if name not in ("WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")}
-        environment = {**ours, "BLENDER_USER_RESOURCES": str(self.resources)}
+        environment = {**ours, "BLENDER_USER_RESOURCES": str(self.resources), VARIABLE: str(home())}
         server = str(Path(sys.executable).with_name("assistive-server"))
         environment.setdefault("ASSISTIVE_SERVER", self.host_command(server))
         if self.chroot is not None:

@@ -522,6 +522,18 @@ def test_an_address_that_is_none_is_reported(window: Window) -> None:
     assert window.value(f"{STATUS} == 'off' and bpy.ops.assistive.connect.poll()")
 
 
+def test_the_own_key_is_copied_and_the_key_of_a_server_elsewhere_is_asked_for(launch: Launch) -> None:
+    with launch() as window:
+        panel = with_bus_and_no_server(window, "192.0.2.1:5555")
+        window.click(window.scroll_to("Copy My Key", panel).center)
+        window.wait_for("len(bpy.context.window_manager.clipboard) == 64")
+        window.click(window.scroll_to("Trust", panel).center)
+        window.wait_for_text("Its Key")
+        window.screenshot("trust")
+        window.key("ESC")
+        assert window.value(f"{RUNTIME}.state().server.status") == "off"
+
+
 def test_a_server_that_was_started_here_ends_with_its_button_and_with_blender(launch: Launch) -> None:
     with launch() as window:
         panel = with_bus_and_no_server(window, nobody_listens_at())

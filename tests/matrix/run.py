@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blender_addon.local_server import LocalServer
+from shared.home import VARIABLE, home
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".matrix"
@@ -164,7 +165,7 @@ def _live(release: Release, command: Sequence[str], zip_file: Path, server: str,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_clean_environment() | {"BLENDER_USER_RESOURCES": str(user)},
+            env=_clean_environment() | {"BLENDER_USER_RESOURCES": str(user), VARIABLE: str(home())},
             cwd=folder,
             text=True,
             encoding="utf-8",

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from compute_server.classifiers import Classifier, available, labels, load
 from compute_server.classifiers.folding import prepared
+from compute_server.classifiers.precision import gradient_cosine, survives
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1")
@@ -312,3 +313,35 @@ def test_a_network_that_cannot_be_folded_stays_as_it_is(build: Callable[[], nn.M
     x = noise(2, 8).permute(0, 3, 1, 2)
     expected = network(x)
     torch.testing.assert_close(prepared(network)(x), expected)
+
+
+# Reduced precision.
+
+
+def test_fewer_digits_turn_a_gradient_further(classifier: Classifier) -> None:
+    images = noise(2, classifier.spec.size)
+    half, brain = (gradient_cosine(classifier.logits, images, dtype) for dtype in (torch.float16, torch.bfloat16))
+    assert 0.8 < brain < half < 0.9999
+
+
+def test_a_gradient_that_is_not_turned_survives() -> None:
+    assert survives(lambda images: images.mean(dim=(1, 2)) @ torch.ones(3, 10), noise(2, 8))
+
+
+def test_a_gradient_that_turns_away_does_not_survive() -> None:
+    weight = torch.ones(3, 10)
+
+    def logits(images: Tensor) -> Tensor:
+        turned = -1.0 if torch.is_autocast_enabled("cpu") else 1.0
+        return turned * images.mean(dim=(1, 2)) @ weight
+
+    assert not survives(logits, noise(2, 8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", LITE)
+def test_on_cuda_training_gradients_point_where_those_of_float32_do(name: str) -> None:
+    here = load(name, "cuda")
+    images = structured(here.spec.size).cuda()
+    single, training = (gradient_of(each, images)[1] for each in (here.logits, here.training_logits))
+    assert functional.cosine_similarity(single.flatten(), training.flatten(), dim=0) >= 0.99

@@ -47,7 +47,9 @@ def test_models_lists_targets_with_their_indices(capsys: pytest.CaptureFixture[s
 
 def test_doctor_says_that_a_job_can_run_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--device", "cpu"]) == 0
-    assert "A job can run here" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "A job can run here" in said
+    assert all(f"{name}:" in said for name in ("Device", "Rasterizer", "Disk", "Port", "Clock"))
 
 
 def test_bench_prints_the_promised_json() -> None:
@@ -57,8 +59,11 @@ def test_bench_prints_the_promised_json() -> None:
     assert found["classifier_ms"] > 0
     for kind in ("fixed", "resampled"):
         assert found[kind]["ratio"] == pytest.approx(found[kind]["step_ms"] / found["classifier_ms"], rel=1e-2)
+        assert found[kind]["spread"][0] <= found[kind]["spread"][1]
     assert found["threads"] >= 1
     assert found["peak_rss_mb"] > 0
+    assert (found["texture"], found["triangles"]) == (512, 14_400)
+    assert found["first_step_s"] > 0
 
 
 def test_run_does_a_job_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compute_server.render.color import from_bytes, srgb_decode, srgb_encode, to_bytes
+from compute_server.render.color import (
+    from_bytes,
+    srgb_decode,
+    srgb_decode_reference,
+    srgb_encode,
+    srgb_encode_reference,
+    to_bytes,
+)
+
+EPS = torch.finfo(torch.float32).eps
 
 #: (display-encoded, linear), IEC 61966-2-1.
 KNOWN = [
@@ -73,6 +82,34 @@ def test_gradients_are_finite_and_alive_at_both_ends_and_where_the_branches_meet
     assert values.grad is not None
     assert values.grad.isfinite().all()
     assert (values.grad > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("compiled", "defined"), [(srgb_decode, srgb_decode_reference), (srgb_encode, srgb_encode_reference)]
+)
+def test_the_compiled_curves_and_their_slopes_equal_the_definitions(compiled: object, defined: object) -> None:
+    assert callable(compiled)
+    assert callable(defined)
+    around = torch.tensor([-0.5, -1e-9, 0.0, 0.0031308, 0.04045, 1.0, 1.0 + 1e-6, 7.0])
+    values = torch.cat([torch.linspace(0, 1, 100_001), *([around] if compiled is srgb_encode else [around[2:6]])])
+    found, exact = values.clone().requires_grad_(), values.double().requires_grad_()
+    compiled(found).sum().backward()
+    # Branches meet at numbers that float32 rounds to either side.
+    defined(exact).sum().backward()
+    # A rounding before the power of 2.4, and three after it; slopes are steeper by 2.4 or 5.
+    torch.testing.assert_close(compiled(values).double(), defined(values.double()), rtol=0, atol=3 * EPS)
+    assert found.grad is not None
+    assert exact.grad is not None
+    apart = (values - 0.0031308).abs() > 1e-6 if compiled is srgb_encode else (values - 0.04045).abs() > 1e-6
+    torch.testing.assert_close(found.grad[apart].double(), exact.grad[apart], rtol=4e-6, atol=0)
+
+
+@pytest.mark.parametrize("function", [srgb_decode, srgb_encode])
+def test_curves_take_values_of_any_layout(function: object) -> None:
+    assert callable(function)
+    values = torch.rand(5, 7, 3)
+    turned = values.permute(2, 0, 1)
+    assert torch.equal(function(turned), function(turned.contiguous()))
 
 
 def test_bytes_are_256_levels_from_0_to_1() -> None:

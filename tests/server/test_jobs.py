@@ -10,7 +10,8 @@ import torch
 from helpers.jobs import Recorder, small_job
 from PIL import Image
 
-from compute_server.jobs import job_steps, run_job
+from compute_server.jobs import run_job
+from compute_server.waiting import job_steps
 from shared import messages as m
 from shared.scene import UvTexture
 from shared.wire import pack, unpack

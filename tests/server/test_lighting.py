@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,18 +12,24 @@ import pytest
 import torch
 from helpers.scenes import camera, furnace, mesh, overhead, plane, scene, shot, sphere, sun, vertex_texture
 
-from compute_server.render.geometry import from_mesh
-from compute_server.render.lighting import Mode, lighting
+from compute_server.render import gbuffer
+from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
+from compute_server.render.lighting import Lighting, Mode, lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
-from compute_server.render.sampling import MipLayout, accumulate, build_pool
+from compute_server.render.sampling import accumulate, build_pool
+from compute_server.render.taps import MipLayout
 from shared.errors import InvalidInput
 from shared.scene import (
+    AreaLight,
     GlowLight,
+    Lamp,
     LightState,
     Mesh,
     PointLight,
     Scene,
+    SpotLight,
+    SunLight,
     Surface,
     Surroundings,
     View,
@@ -50,6 +57,57 @@ def _wall(distance: float) -> Surroundings:
     """An endless wall at x = `distance`, facing the origin."""
     corners = [[distance, -99, -99], [distance, 99, -99], [distance, 99, 99], [distance, -99, 99]]
     return Surroundings(positions=np.array(corners, np.float32), triangles=np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+
+
+# --- compiled ---------------------------------------------------------------------------------------------------------
+
+PANEL: dict[str, Any] = {"power": (50.0, 40.0, 30.0)}
+LAMPS: dict[str, Lamp] = {
+    "sun": SunLight(power=(2.0, 1.5, 1.0), direction=(0.3, 0.4, -2.0)),
+    "point": PointLight(power=(90.0, 80.0, 70.0), position=(1.0, -2.0, 1.5)),
+    "spot": SpotLight(
+        power=(300.0, 200.0, 100.0), position=(1.0, -2.5, 2.0), direction=(-1.0, 2.0, -2.2), angle=0.7, blend=0.4
+    ),
+    "area": AreaLight(**PANEL, position=(1.0, -4.0, 2.0), axis_x=(0.9, 0.1, 0.0), axis_y=(0, 0.3, 0.9)),
+    "near area": AreaLight(
+        **PANEL, position=(0.2, -1.6, 0.3), axis_x=(2.0, 0.2, 0.0), axis_y=(0, 0.3, 1.9), shape="ellipse"
+    ),
+    "narrow area": AreaLight(
+        **PANEL, position=(0.0, -3.0, 2.0), axis_x=(0.8, 0.0, 0.0), axis_y=(0, 0.6, 0.9), spread=1.2
+    ),
+}
+
+
+def _compiled_and_defined(states: list[LightState]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The light on a sphere, a view for each state, and the same in float64 torch."""
+    body = from_mesh(sphere())
+    views = [shot(camera((2 - number, -3, 2)), state) for number, state in enumerate(states)]
+    cameras = [view.camera for view in views]
+    matrices, eyes = clip_from_world(cameras), eye_points(cameras)
+    seen = NumbaRasterizer().rasterize(body, matrices, 40, 40)
+    surface = gbuffer.build(body, seen, matrices, eyes)
+    exact = dataclasses.replace(surface, position=surface.position.double(), normal=surface.normal.double())
+    light = Lighting(body)
+    assert all(light._simple(state) for state in states)
+    compiled = light.reflect(views, surface, seen.view_start, eyes, 0.25)
+    defined = light.reflect_reference(views, exact, seen.view_start, eyes)
+    assert compiled.added is None
+    return compiled.scale.double(), defined.scale * 0.25
+
+
+@pytest.mark.parametrize("name", LAMPS)
+def test_the_compiled_light_equals_the_definition(name: str) -> None:
+    compiled, defined = _compiled_and_defined([LightState(name=name, lights=(LAMPS[name],))])
+    assert (defined > 0).any()
+    # A cosine is rounded to about 3e-7, and the soft edge of the spot is 0.024 of it wide.
+    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
+
+
+def test_compiled_views_have_each_their_own_lights_and_world() -> None:
+    several = LightState(name="several", lights=tuple(LAMPS.values()), world=(0.1, 0.2, 0.3))
+    states = [several, LightState(name="dark"), LightState(name="sky", world=(1.0, 0.5, 0.2)), several]
+    compiled, defined = _compiled_and_defined(states)
+    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
 
 
 # --- open -------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,15 +14,14 @@ from compute_server.render import gbuffer, kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.sampling import (
-    MipLayout,
-    Taps,
-    Transport,
+    TapByTap,
     accumulate,
     accumulate_reference,
     build_pool,
-    uv_taps_reference,
+    mip_places_reference,
     vertex_taps,
 )
+from compute_server.render.taps import MipLayout, MipTaps, Taps, Transport
 from shared.scene import Camera, Mesh
 
 EPS = float(np.finfo(np.float32).eps)
@@ -32,7 +33,11 @@ LAYOUTS = [MipLayout.of(64, 32), MipLayout.of(12, 20), MipLayout.of(7, 5), MipLa
 def _taps(uv: Tensor, footprint: Tensor | float, layout: MipLayout) -> Taps:
     if not isinstance(footprint, Tensor):
         footprint = torch.full((len(uv),), footprint)
-    return Taps(*kernels.uv_taps(uv, footprint, layout.sizes, layout.starts))
+    return MipTaps(kernels.mip_places(uv, footprint, layout), layout).listed()
+
+
+def _defined_taps(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Taps:
+    return MipTaps(mip_places_reference(uv, footprint, layout), layout).listed()
 
 
 def _sample(pool: Tensor, taps: Taps) -> Tensor:
@@ -50,7 +55,7 @@ def _random_uv(count: int = 3000) -> tuple[Tensor, Tensor]:
 def test_compiled_taps_sample_what_the_definition_samples(layout: MipLayout) -> None:
     uv, footprint = _random_uv()
     pool = torch.rand(layout.starts[-1], 3, dtype=torch.float64)
-    compiled, defined = _taps(uv, footprint, layout), uv_taps_reference(uv, footprint, layout)
+    compiled, defined = _taps(uv, footprint, layout), _defined_taps(uv, footprint, layout)
     # Two logarithms may differ by one unit in the last place of a level below 8, and a level is read as a blend.
     levels = np.spacing(np.float32(7.9))
     torch.testing.assert_close(_sample(pool, compiled), _sample(pool, defined), rtol=0, atol=float(levels) + 8 * EPS)
@@ -59,7 +64,7 @@ def test_compiled_taps_sample_what_the_definition_samples(layout: MipLayout) -> 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_weights_are_shares_of_one_whole(layout: MipLayout) -> None:
     uv, footprint = _random_uv()
-    for taps in (_taps(uv, footprint, layout), uv_taps_reference(uv, footprint, layout)):
+    for taps in (_taps(uv, footprint, layout), _defined_taps(uv, footprint, layout)):
         assert taps.weight.min() >= 0
         torch.testing.assert_close(taps.weight.sum(dim=1), torch.ones(len(uv)), rtol=0, atol=8 * EPS)
 
@@ -164,6 +169,25 @@ def _transport(*, views: int = 3, size: int = 16, samples: int = 1500, texels: i
     )
 
 
+def _mip_transport() -> Transport:
+    """The same, but that its samples look into a mip pyramid, at all of its levels and across its border."""
+    layout, transport = MipLayout.of(16, 32), _transport()
+    uv, footprint = _random_uv(len(transport.pixel))
+    chosen = torch.randperm(len(uv), generator=torch.Generator().manual_seed(5))[: len(transport.pixel)]
+    places = kernels.mip_places(uv[chosen].contiguous(), footprint[chosen].contiguous(), layout)
+    return dataclasses.replace(transport, taps=MipTaps(places, layout))
+
+
+TRANSPORTS = {"listed taps": (_transport, 400), "trilinear taps": (_mip_transport, 682)}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def operator(request: pytest.FixtureRequest) -> tuple[Transport, int]:
+    """An operator of each kind, and how many texels its pool has."""
+    make, texels = TRANSPORTS[request.param]
+    return make(), texels
+
+
 def _without_base(transport: Transport) -> Transport:
     return Transport(
         transport.taps, transport.light, transport.pixel, transport.view_start, torch.zeros_like(transport.base)
@@ -174,8 +198,8 @@ def _terms_per_pixel(transport: Transport) -> int:
     return int(torch.bincount(transport.pixel.long()).max()) * 8
 
 
-def test_gathering_equals_its_definition() -> None:
-    transport, pool = _transport(), torch.rand(400, 3)
+def test_gathering_equals_its_definition(operator: tuple[Transport, int]) -> None:
+    transport, pool = operator[0], torch.rand(operator[1], 3)
     exact = accumulate_reference(pool.double(), transport)
     # All terms are positive, so each of the additions loses at most half an eps of the sum.
     rounding = _terms_per_pixel(transport) * EPS
@@ -183,30 +207,44 @@ def test_gathering_equals_its_definition() -> None:
     torch.testing.assert_close(accumulate_reference(pool, transport).double(), exact, rtol=rounding, atol=0)
 
 
-def test_pixels_without_samples_show_the_base_unchanged() -> None:
-    transport = _transport()
-    pictures = accumulate(torch.rand(400, 3), transport)
+def test_tap_by_tap_equals_the_definition_and_its_gradient(operator: tuple[Transport, int]) -> None:
+    transport, texels = operator
+    pool = torch.rand(texels, 3, generator=torch.Generator().manual_seed(3))
+    found, exact = pool.clone().requires_grad_(), pool.double().requires_grad_()
+    pictures, defined = TapByTap.apply(found, transport), accumulate_reference(exact, transport)
+    torch.testing.assert_close(pictures.double(), defined, rtol=_terms_per_pixel(transport) * EPS, atol=0)
+    grad = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(4))
+    pictures.backward(grad)
+    defined.backward(grad.double())
+    assert found.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(found.grad.double(), exact.grad, rtol=_terms_per_texel(transport) * EPS, atol=0)
+
+
+def test_pixels_without_samples_show_the_base_unchanged(operator: tuple[Transport, int]) -> None:
+    transport, texels = operator
+    pictures = accumulate(torch.rand(texels, 3), transport)
     assert torch.equal(pictures[1], transport.base[1])
     bare = torch.bincount(transport.pixel.long(), minlength=transport.base[..., 0].numel()) == 0
     assert torch.equal(pictures.reshape(-1, 3)[bare], transport.base.reshape(-1, 3)[bare])
 
 
-def test_gathering_leaves_its_inputs_alone() -> None:
-    transport, pool = _transport(), torch.rand(400, 3)
+def test_gathering_leaves_its_inputs_alone(operator: tuple[Transport, int]) -> None:
+    transport, pool = operator[0], torch.rand(operator[1], 3)
     base, before = transport.base.clone(), pool.clone()
     accumulate(pool, transport)
     assert torch.equal(transport.base, base)
     assert torch.equal(pool, before)
 
 
-def test_scattering_is_the_adjoint_of_gathering() -> None:
+def test_scattering_is_the_adjoint_of_gathering(operator: tuple[Transport, int]) -> None:
     """⟨A x, g⟩ = ⟨x, Aᵀ g⟩."""
-    transport = _without_base(_transport())
+    transport, texels = _without_base(operator[0]), operator[1]
     generator = torch.Generator().manual_seed(1)
-    pool = torch.randn(400, 3, generator=generator)
+    pool = torch.randn(texels, 3, generator=generator)
     grad = torch.randn(transport.base.shape, generator=generator)
     left = (accumulate(pool, transport).double() * grad.double()).sum()
-    right = (pool.double() * kernels.scatter(grad, transport, 400).double()).sum()
+    right = (pool.double() * kernels.scatter(grad, transport, texels).double()).sum()
     # Rounding is bounded by eps times the number of terms of one sum times the inner product of absolute values.
     size = (accumulate_reference(pool.abs().double(), transport) * grad.abs().double()).sum()
     terms = max(_terms_per_pixel(transport), _terms_per_texel(transport))
@@ -215,17 +253,17 @@ def test_scattering_is_the_adjoint_of_gathering() -> None:
 
 
 def _terms_per_texel(transport: Transport) -> int:
-    return int(torch.bincount(transport.taps.index.long().reshape(-1)).max())
+    return int(torch.bincount(transport.taps.listed().index.long().reshape(-1)).max())
 
 
-def test_the_gradient_equals_autograd_through_the_definition() -> None:
-    transport = _transport()
+def test_the_gradient_equals_autograd_through_the_definition(operator: tuple[Transport, int]) -> None:
+    transport, texels = operator
     grad = torch.randn(transport.base.shape, generator=torch.Generator().manual_seed(2))
-    pool = torch.rand(400, 3, requires_grad=True)
+    pool = torch.rand(texels, 3, requires_grad=True)
     accumulate(pool, transport).backward(grad)
-    exact = torch.rand(400, 3, dtype=torch.float64, requires_grad=True)
+    exact = torch.rand(texels, 3, dtype=torch.float64, requires_grad=True)
     accumulate_reference(exact, transport).backward(grad.double())
-    bound = torch.zeros(400, 3, dtype=torch.float64, requires_grad=True)
+    bound = torch.zeros(texels, 3, dtype=torch.float64, requires_grad=True)
     accumulate_reference(bound, transport).backward(grad.abs().double())
     assert pool.grad is not None
     assert exact.grad is not None
@@ -244,11 +282,11 @@ def test_a_gradient_that_is_not_contiguous_is_read_rightly() -> None:
     assert torch.equal(*grads)
 
 
-def test_repeated_runs_give_the_same_bits() -> None:
-    transport, pool = _transport(), torch.rand(400, 3)
+def test_repeated_runs_give_the_same_bits(operator: tuple[Transport, int]) -> None:
+    (transport, texels), pool = operator, torch.rand(operator[1], 3)
     grad = torch.randn(transport.base.shape)
     pictures = [accumulate(pool, transport) for _ in range(5)]
-    grads = [kernels.scatter(grad, transport, 400) for _ in range(5)]
+    grads = [kernels.scatter(grad, transport, texels) for _ in range(5)]
     assert all(torch.equal(pictures[0], other) for other in pictures[1:])
     assert all(torch.equal(grads[0], other) for other in grads[1:])
 

@@ -106,3 +106,18 @@ def test_octaves_work_on_cells_of_space() -> None:
     gradient = torch.tensor([[1.0], [0.0], [0.0], [0.0]]).expand(4, 3)
     moved = Octaves(Sign, vertices, 3).step(torch.zeros(4, 3), gradient, 0.3)
     assert moved[:, 0].tolist() == pytest.approx([-0.3, -0.2, -0.1, 0.0])
+
+
+def test_compiled_octaves_equal_those_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randperm(40 * 40, generator=generator)[:900]
+    cells = torch.stack([cells // 40, cells % 40], dim=1)
+    compiled, defined = (Octaves(Sign, cells, 4) for _ in range(2))
+    defined._on_cpu = False
+    theta = torch.rand(900, 3, generator=generator)
+    for _ in range(3):
+        # Whole numbers: their sums are exact, in any order.
+        slope = torch.randint(-9, 10, (900, 3), generator=generator).float()
+        torch.testing.assert_close(
+            compiled.step(theta, slope, 0.01), defined.step(theta, slope, 0.01), rtol=0, atol=1e-7
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from shared.errors import InvalidInput
 from shared.scene import Mesh, Scene, UvTexture, VertexTexture
 
 CPU = torch.device("cpu")
+EPS = torch.finfo(torch.float32).eps
 RNG = np.random.default_rng(0)
 
 
@@ -200,3 +203,35 @@ def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
     theta = torch.rand(found.start.shape, generator=torch.Generator().manual_seed(0))
     exact, written = found.pool(theta, found.linear()), found.pool_of(found.quantised(theta))
     assert (exact - written).abs().max() < 2.4 / 1.055 * 0.5 / 255 + 1e-6  # half a level times the steepest slope
+
+
+@pytest.mark.parametrize("size", [16, 37, 64])
+@pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
+def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corners: list) -> None:
+    found = model(quad(corners, [1, 0.9, 0.5, 0]), noise(size))
+    _compare_with_definition(found)
+
+
+def test_the_compiled_pool_of_vertex_colours_equals_the_definition() -> None:
+    _compare_with_definition(model(quad(WHOLE, [1, 0, 0.5, 0]), VertexTexture(RNG.integers(0, 256, (4, 3), np.uint8))))
+
+
+def _compare_with_definition(found: TextureModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Some are clipped, and have no gradient.
+    theta = torch.rand(found.start.shape, generator=generator) * 1.4 - 0.2
+    compiled, exact = theta.clone().requires_grad_(), theta.double().requires_grad_()
+    linear = found.linear()
+    doubled = dataclasses.replace(found, start=found.start.double(), weight=found.weight.double())
+    pool, defined = found.pool(compiled, linear), doubled.pool_reference(exact, linear.double())
+    # Decoding loses three units in the last place of one, and the mean of four again one.
+    torch.testing.assert_close(pool.double(), defined, rtol=0, atol=5 * EPS)
+    grad = torch.randn(pool.shape, generator=generator)
+    pool.backward(grad)
+    defined.backward(grad.double())
+    assert compiled.grad is not None
+    assert exact.grad is not None
+    assert (compiled.grad == 0).any()
+    # Sums of up to all texels that follow one, in float32.
+    scale = float(exact.grad.abs().max())
+    torch.testing.assert_close(compiled.grad.double(), exact.grad, rtol=0, atol=32 * EPS * scale)

@@ -13,6 +13,7 @@ from compute_server.bench_scene import bench_scene
 from compute_server.views import (
     MAX_ELEVATION,
     Backgrounds,
+    _inverse,
     fixed_views,
     generators,
     jitter_camera,
@@ -209,3 +210,11 @@ def test_baked_lights_stay_where_they_are_and_mix_anew() -> None:
     powers = {light.power for light in mixed.lamps} | {mixed.world}
     assert len(powers) == 3
     assert all(2**-0.5 / 1.1 <= channel <= 2**0.5 * 1.1 for power in powers for channel in power)
+
+
+def test_a_matrix_times_its_inverse_is_the_identity() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        matrix = np.eye(4)
+        matrix[:3] = rng.normal(size=(3, 4)) * 10 ** rng.uniform(-2, 2)
+        np.testing.assert_allclose(_inverse(matrix) @ matrix, np.eye(4), rtol=0, atol=1e-10)

@@ -10,12 +10,14 @@ from types import TracebackType
 
 import pytest
 import zmq
+from helpers.proxy import Proxy
 from helpers.scenes import job
 
+from shared import keys
 from shared import messages as m
 from shared.client import DEFAULT_PORT, Client, outcome, parse_address
 from shared.errors import ErrorData, InvalidInput, JobFailed, ProtocolMismatch, ServerUnreachable, UnknownJob
-from shared.version import PROTOCOL, VERSION
+from shared.version import OLDEST_PROTOCOL, PROTOCOL, VERSION
 from shared.wire import pack, unpack
 
 #: What a server answers: messages with the request number they are sent under (0: events), in order.
@@ -33,11 +35,16 @@ class Server:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        pair = keys.own_pair(keys.SERVER_KEY)
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(pair.secret))
         if port is None:
             self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         else:
             self.port = port
             _bind_again(self._socket, port)
+        keys.trust(self.address, pair.public)  # for clients that are there before it runs
+        self._announced = keys.announced(self.address, pair.public)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -47,6 +54,7 @@ class Server:
         return f"tcp://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Server:
+        self._announced.__enter__()
         self._thread.start()
         return self
 
@@ -57,6 +65,7 @@ class Server:
         self._thread.join()
         self._socket.close()
         self._context.term()
+        self._announced.__exit__(None, None, None)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -114,7 +123,9 @@ def nobody() -> str:
     """An address where nobody listens."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-    return f"tcp://127.0.0.1:{port}"
+    address = f"tcp://127.0.0.1:{port}"
+    keys.trust(address, keys.new_pair().public)
+    return address
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------
@@ -242,8 +253,11 @@ def test_a_late_answer_is_not_taken_for_the_next() -> None:
 def test_a_server_of_another_protocol_is_told_as_such() -> None:
     with Server(_polite) as server, Client(server.address) as client:
         header = bytes(pack(_welcome(), 1)[0])
-        server.raw_reply = [header.replace(b"\xa8protocol" + bytes([PROTOCOL]), b"\xa8protocol\x63")]
-        with pytest.raises(ProtocolMismatch, match="Update this side"):
+        for field, own in ((b"\xa8protocol", PROTOCOL), (b"\xa6oldest", OLDEST_PROTOCOL)):
+            assert field + bytes([own]) in header
+            header = header.replace(field + bytes([own]), field + b"\x63")
+        server.raw_reply = [header]
+        with pytest.raises(ProtocolMismatch, match="Update the add-on"):
             client.hello()
 
 
@@ -356,3 +370,42 @@ def test_events_go_on_when_the_server_comes_back_with_the_job() -> None:
         with Server(ended, server.port):
             last = [event for event in itertools.islice(events, 200) if event is not None][-1]
     assert isinstance(last, m.Ended)
+
+
+# --- a wire that breaks -----------------------------------------------------------------------------------------------
+
+
+def test_a_request_whose_connection_is_cut_is_sent_again() -> None:
+    with (
+        Server(_polite) as server,
+        Proxy(server.address) as proxy,
+        Client(proxy.address) as client,
+    ):
+        client.hello()
+        server.heard.clear()
+        server.handler = lambda _message, _number: []
+
+        def cut_then_answer() -> None:
+            while not server.heard:
+                time.sleep(0.005)
+            server.handler = _polite
+            proxy.cut()
+
+        cutter = threading.Thread(target=cut_then_answer)
+        cutter.start()
+        assert client.submit(job("my job")) == _accepted("my job")
+        cutter.join()
+    assert {type(message) for message in server.heard} == {m.Submit}
+    assert len(server.heard) >= 2
+
+
+def test_a_client_knows_that_its_connection_was_lost_and_is_there_again() -> None:
+    with Server(_polite) as server, Proxy(server.address) as proxy, Client(proxy.address) as client:
+        client.hello()
+        assert not client.reconnected()
+        proxy.cut()
+        client.hello()
+        deadline = time.monotonic() + 10
+        while not client.reconnected():
+            assert time.monotonic() < deadline
+        assert not client.reconnected()

@@ -1,0 +1,147 @@
+"""`python -m bench.figures` (in tests/; `make bench`): what a step costs over its classifiers, on this machine.
+
+Each row is a process of its own with a worker's environment (``assistive-server bench``). Writes docs/benchmarks.md and
+docs/benchmarks.json. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shared.version import VERSION
+
+from .peers import rows as peer_rows
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+#: What is varied, by the options of ``assistive-server bench``; all else is as in the first row.
+CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    "Fixed and resampled views": ({}, {"samples": 1}, {"samples": 9}, {"standard": True}),
+    "Views": tuple({"views": views} for views in (4, 15, 30, 60)),
+    "Texture": tuple({"texture_size": size} for size in (256, 512, 1024, 2048)),
+    "Triangles": tuple({"triangles": count} for count in (1_000, 14_400, 100_000, 1_000_000)),
+    "Models": tuple(
+        {"model": model}
+        for model in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite0,efficientnet_lite1")
+    ),
+}
+#: On a CUDA device: networks of the usual size, with random weights where theirs are not at hand.
+GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    **CONFIGURATIONS,
+    "Networks": tuple(
+        {"model": model, "views": views, "random_weights": True}
+        for model in ("resnet50", "densenet121", "inception_v3")
+        for views in (15, 60, 240)
+    ),
+}
+HEAD = (
+    "| | classifier ms | fixed ms | ratio | spread | resampled ms | ratio | spread | first step s | memory MB |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure all configurations, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options = parser.parse_args(argv)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    configurations = CONFIGURATIONS if options.device == "cpu" else GPU_CONFIGURATIONS
+    found: dict[str, Any] = {
+        "machine": _machine(options.device),
+        "load_before": round(load, 2),
+        "import_s": _import_s(),
+    }
+    found["groups"] = {
+        name: [_measured(options.device, options.repeats, each) for each in group]
+        for name, group in configurations.items()
+    }
+    found["peers"] = peer_rows(options.device)
+    stem = "benchmarks" if options.device == "cpu" else "benchmarks-gpu"
+    (DOCS / f"{stem}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (DOCS / f"{stem}.md").write_text("\n".join(_page(found, options.repeats)) + "\n", encoding="utf-8")
+    return 0
+
+
+def _machine(device: str) -> str:
+    what = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    return (
+        f"{platform.machine()}, {_processor()}, {what}; Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _import_s() -> float:
+    """How long a new process takes to have all of the worker imported."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import compute_server.worker"], check=True)
+    return round(time.perf_counter() - began, 2)
+
+
+def _measured(device: str, repeats: int, options: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "compute_server.cli", "bench", "--json", "--device", device, "--repeats", repeats]
+    for name, value in options.items():
+        command += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
+    row: dict[str, Any] = json.loads(subprocess.check_output([str(part) for part in command]))
+    print(_line(options, row), flush=True)
+    return {"options": options, **row}
+
+
+def _line(options: dict[str, Any], row: dict[str, Any]) -> str:
+    named = (key.replace("_", " ") + ("" if value is True else f" {value}") for key, value in options.items())
+    name = ", ".join(named) or "as it comes"
+    cells = [name, f"{row['classifier_ms']:.0f}"]
+    for kind in ("fixed", "resampled"):
+        low, high = row[kind]["spread"]
+        cells += [f"{row[kind]['step_ms']:.0f}", f"{row[kind]['ratio']:.2f}", f"{low:.2f}–{high:.2f}"]
+    return "| " + " | ".join([*cells, f"{row['first_step_s']:.1f}", str(row["peak_rss_mb"])]) + " |"
+
+
+def _page(found: dict[str, Any], repeats: int) -> list[str]:
+    first = found["groups"]["Fixed and resampled views"][0]
+    lines = [
+        "# What a step costs",
+        "",
+        f"Made by `make bench` (version {VERSION}): {found['machine']}; load before it began {found['load_before']}.",
+        "",
+        f"A step is a whole one: Θ to texture, pictures of {first['views']} views of {first['size']}², classifier,",
+        "gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen, folded,",
+        f"channels-last), in the same run: medians of {repeats} turns, and the quartiles of the ratios of each turn.",
+        "With fixed views what can be kept is kept; resampled ones have a new camera, light and background each time.",
+        f"Unless a row says otherwise: {first['model']}, {first['samples']} samples per pixel, a texture of",
+        f"{first['texture']}², {first['triangles']:,} triangles, the momentum stepper, no augmentation (`standard`",
+        "has the Standard preset's).",
+        "",
+    ]
+    if "plain_classifier" in first:
+        plain = first["plain_classifier"]
+        lines += [
+            f"The classifier itself takes {first['classifier_ms']:.0f} ms; the network as its package makes it,",
+            f"frozen, in torch's default layout, {plain['step_ms']:.0f} ms ({plain['ratio']:.2f} times as long).",
+            "",
+        ]
+    lines += [f"A new process has imported the worker after {found['import_s']:.1f} s.", ""]
+    for name, rows in found["groups"].items():
+        lines += [f"## {name}", "", *HEAD, *(_line(row["options"], row) for row in rows), ""]
+    lines += ["## Others doing the same", "", *(f"- {line}" for line in found["peers"])]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""`python -m bench.peers` (in tests/): other differentiable renderers at the same job, beside ours, in one run.
+
+Same mesh, cameras, light, texture, size and samples per pixel; rendering forward, and backward to the texture, without
+a classifier. Mitsuba 3 comes from PyPI and may live in an environment of its own: PEERS_PYTHON names its interpreter
+(DRJIT_LIBLLVM_PATH an LLVM that it can use). PyTorch3D is built from source, and compared when it can be imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compute_server.bench_scene import bench_scene
+from compute_server.problem import Problem, make_problem
+from compute_server.views import generators, random_views
+from shared import messages as m
+from shared.scene import PointLight, SunLight
+
+VIEWS, SIZE, SAMPLES, TEXTURE = 15, 224, 4, 512
+
+
+def rows(device: str, repeats: int = 7) -> list[str]:
+    """A line for each renderer: how long it takes, or why it was not compared."""
+    problem = _problem(device)
+    own = own_times(problem, repeats)
+    lines = [
+        f"ours, {problem.renderer.rasterizer.name}: fixed {own['fixed']:.1f} ms, resampled {own['resampled']:.1f} ms"
+    ]
+    return [*lines, _mitsuba(problem, own, repeats), _pytorch3d(problem, own, repeats)]
+
+
+def _problem(device: str) -> Problem:
+    settings = m.Settings(target="sports car", views=VIEWS, samples=SAMPLES, augment=(), octaves=1)
+    return make_problem(m.Job(id="peers", scene=bench_scene(TEXTURE), settings=settings), torch.device(device))
+
+
+def own_times(problem: Problem, repeats: int) -> dict[str, float]:
+    """Milliseconds for Θ → pictures → gradient of Θ."""
+    renderer, theta = problem.renderer, problem.texture.start
+    stream = random_views(problem.job.scene.rig, generators(0).train, "grey")
+    kept = renderer.prepare(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES)
+    slope = torch.randn(kept.base.shape, generator=torch.Generator().manual_seed(0)).to(theta.device)
+
+    def step(transport: Any) -> None:
+        free = theta.detach().requires_grad_()
+        renderer.draw(problem.texture.pool(free, problem.linear_original), transport).backward(slope)
+
+    def resampled() -> None:
+        step(renderer.prepare(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES))
+
+    return {name: _median_ms(run, repeats) for name, run in (("fixed", lambda: step(kept)), ("resampled", resampled))}
+
+
+def _median_ms(run: Callable[[], None], repeats: int) -> float:
+    times = []
+    for turn in range(repeats + 1):
+        began = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if turn:
+            times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+# --- Mitsuba 3 --------------------------------------------------------------------------------------------------------
+
+
+def _mitsuba(problem: Problem, own: dict[str, float], repeats: int) -> str:
+    python = os.environ.get("PEERS_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import mitsuba"], capture_output=True, check=False).returncode:
+        return "Mitsuba 3: not installed (pip install mitsuba; PEERS_PYTHON names the interpreter that has it)"
+    variant = "cuda_ad_rgb" if problem.device.type == "cuda" else "llvm_ad_rgb"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scene.npz"
+        np.savez(path, **_scene_arrays(problem), mesh_path=np.array(str(Path(folder) / "body.ply")))
+        script = Path(__file__).with_name("mitsuba_peer.py")
+        done = subprocess.run(
+            [python, str(script), str(path), variant, str(repeats)], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+        return f"Mitsuba 3: did not run ({reason})"
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    compared = ", ".join(
+        f"{name} {found[f'{name}_ms']:.0f} ms ({found[f'{name}_ms'] / own[name]:.1f} × ours)" for name in own
+    )
+    return f"Mitsuba {found['version']} ({found['variant']}, {found['threads']} threads): {compared}"
+
+
+def _scene_arrays(problem: Problem) -> dict[str, Any]:
+    scene = problem.job.scene
+    stream = random_views(scene.rig, generators(0).train, "grey")
+    cameras = [view.camera for view in itertools.islice(stream, VIEWS)]
+    sun = next(light for light in scene.rig.lights[0].lights if isinstance(light, SunLight))
+    lamp = next(light for light in scene.rig.lights[0].lights if isinstance(light, PointLight))
+    return {
+        "corners": scene.mesh.positions[scene.mesh.triangles],
+        "uv": scene.mesh.uv,
+        "texture": problem.texture.linear().reshape(TEXTURE, TEXTURE, 3).cpu().numpy(),
+        "to_world": np.stack([np.linalg.inv(camera.view) for camera in cameras]),
+        "fov": math.degrees(2 * math.atan(1 / scene.rig.cameras[0].projection[0, 0])),
+        "size": SIZE,
+        "samples": SAMPLES,
+        "slope": np.random.default_rng(0).normal(size=(SIZE, SIZE, 3)).astype(np.float32),
+        "sun": np.array(sun.power),
+        "sun_direction": np.array(sun.direction),
+        "lamp": np.array(lamp.power),
+        "lamp_position": np.array(lamp.position),
+        "world": np.array(scene.rig.lights[0].world),
+    }
+
+
+# --- PyTorch3D --------------------------------------------------------------------------------------------------------
+
+
+def _pytorch3d(problem: Problem, own: dict[str, float], repeats: int) -> str:
+    if find_spec("pytorch3d") is None:
+        return "PyTorch3D: not installed (built from its source against the installed torch)"
+    times = _pytorch3d_times(problem, repeats)
+    compared = ", ".join(f"{name} {times[name]:.0f} ms ({times[name] / own[name]:.1f} × ours)" for name in own)
+    return f"PyTorch3D (no gradients of vertices, fixed views rasterised once): {compared}"
+
+
+def _pytorch3d_times(problem: Problem, repeats: int) -> dict[str, float]:
+    """As tuned as it goes without changing PyTorch3D: one face per sample, fragments kept, one `grid_sample`."""
+    from pytorch3d.ops import interpolate_face_attributes
+    from pytorch3d.renderer.mesh import rasterize_meshes
+    from pytorch3d.structures import Meshes
+
+    scene, device = problem.job.scene, problem.device
+    geometry = problem.renderer.geometry
+    side = SIZE * math.isqrt(SAMPLES)
+    stream = random_views(scene.rig, generators(0).train, "grey")
+    light = scene.rig.lights[0]
+
+    def rasterised() -> tuple[Tensor, Tensor, Tensor]:
+        """Where samples look [N, S, S, 2], their radiance on white [N, S, S, 3], and whether they see anything."""
+        from compute_server.render.lights import irradiance
+
+        clip = torch.tensor(
+            np.stack([v.camera.projection @ v.camera.view for v in itertools.islice(stream, VIEWS)]),
+            dtype=torch.float32,
+            device=device,
+        )
+        homogeneous = torch.nn.functional.pad(geometry.positions, (0, 1), value=1.0)
+        projected = torch.einsum("nij,vj->nvi", clip, homogeneous)
+        ndc = torch.cat([-projected[..., :1], projected[..., 1:2], projected[..., 3:]], dim=2)
+        ndc[..., :2] /= projected[..., 3:]
+        meshes = Meshes(list(ndc), [geometry.triangles] * VIEWS)
+        faces, _, weights, _ = rasterize_meshes(meshes, side, faces_per_pixel=1, perspective_correct=True)
+        position, normal, uv = (
+            interpolate_face_attributes(faces, weights, each.repeat(VIEWS, 1, 1))[:, :, :, 0]
+            for each in (geometry.positions[geometry.triangles], geometry.normals, geometry.uv)
+        )
+        lit = irradiance(light.lamps, position.reshape(-1, 3), normal.reshape(-1, 3)).reshape(position.shape) / math.pi
+        return uv * 2 - 1, lit + torch.tensor(light.world, device=device), (faces[..., 0] >= 0)[..., None]
+
+    theta = problem.texture.linear().reshape(1, TEXTURE, TEXTURE, 3).permute(0, 3, 1, 2).contiguous()
+    slope = torch.randn(VIEWS, SIZE, SIZE, 3, device=device)
+
+    def step(kept: tuple[Tensor, Tensor, Tensor]) -> None:
+        free = theta.detach().requires_grad_()
+        uv, radiance, seen = kept
+        texture = free.expand(VIEWS, -1, -1, -1)
+        albedo = torch.nn.functional.grid_sample(texture, uv, align_corners=False).permute(0, 2, 3, 1)
+        picture = albedo * radiance * seen + 0.2 * ~seen
+        small = torch.nn.functional.avg_pool2d(picture.permute(0, 3, 1, 2), math.isqrt(SAMPLES)).permute(0, 2, 3, 1)
+        small.backward(slope)
+
+    kept = rasterised()
+    return {
+        "fixed": _median_ms(lambda: step(kept), repeats),
+        "resampled": _median_ms(lambda: step(rasterised()), repeats),
+    }
+
+
+def main() -> int:
+    """Print the lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    print("\n".join(rows(options.device, options.repeats)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

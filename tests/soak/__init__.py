@@ -1,0 +1,1 @@
+"""A server under fire: many clients, and everything breaks at random."""
