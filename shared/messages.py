@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ensemble: Literal["mean", "worst"] = "mean"
     weights: tuple[Annotated[float, msgspec.Meta(gt=0.0)], ...] = ()
     smoothness: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
-    augment: tuple[Augmentation, ...] = ("resize", "brightness")
+    augment: tuple[Augmentation, ...] = ()
     octaves: Annotated[int, msgspec.Meta(ge=1, le=8)] = 8
     mined: Fraction = 0.0
     patch: Annotated[float, msgspec.Meta(ge=0.0, le=0.5)] = 0.0

@@ -19,6 +19,7 @@ LITE0, LITE1 = "efficientnet_lite0", "efficientnet_lite1"
 #: What is changed of the Standard preset, and the seeds.
 TEXTURES: dict[str, tuple[dict[str, Any], Sequence[int]]] = {
     "Standard": ({}, (0,)),
+    "with resizing and brightness": ({"augment": ("resize", "brightness")}, (0,)),
     "trained on both": ({"models": (LITE0, LITE1), "held_out_models": (), "leave_one_out": False}, (0,)),
     "ε = 0.06 around its own colour": ({"epsilon": 0.06, "alpha": 0.015}, (0,)),
     "a belt of 20 % of the surface": ({"belt": 0.2}, (0,)),
