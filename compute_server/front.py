@@ -21,6 +21,7 @@ import zmq
 
 from shared import errors
 from shared import messages as m
+from shared.client import NOTICE_LOSS
 from shared.limits import Limits, check_frames, check_header, check_limits
 from shared.version import VERSION
 from shared.wire import Frame, pack, peek, unpack
@@ -138,11 +139,7 @@ class Front:
             (zmq.RCVHWM, 0),
             (zmq.MAXMSGSIZE, self._policy.limits.message_bytes),
             (zmq.ROUTER_MANDATORY, 1),
-            (zmq.TCP_KEEPALIVE, 1),
-            (zmq.TCP_KEEPALIVE_IDLE, 30),
-            (zmq.TCP_KEEPALIVE_INTVL, 10),
-            (zmq.TCP_KEEPALIVE_CNT, 3),
-            (zmq.TCP_MAXRT, 60_000),
+            *NOTICE_LOSS,
         ):
             socket.setsockopt(option, value)
         self._door.secure(socket)

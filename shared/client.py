@@ -56,6 +56,17 @@ def parse_address(text: str) -> str:
     return f"tcp://{host}:{port}"
 
 
+#: Options of both ends: a peer that is gone without a word is noticed by the system within a minute, however slow a
+#: transfer is.
+NOTICE_LOSS = (
+    (zmq.TCP_KEEPALIVE, 1),
+    (zmq.TCP_KEEPALIVE_IDLE, 30),
+    (zmq.TCP_KEEPALIVE_INTVL, 10),
+    (zmq.TCP_KEEPALIVE_CNT, 3),
+    (zmq.TCP_MAXRT, 60_000),
+)
+
+
 class Client:
     """A connection to one server; usable as a context manager. All that it says and hears is encrypted.
 
@@ -100,13 +111,8 @@ class Client:
             (zmq.RCVHWM, HELD),
             (zmq.RECONNECT_IVL, 100),
             (zmq.RECONNECT_IVL_MAX, 2000),
-            # A peer that is gone without a word is noticed by the system within a minute, however slow a transfer is;
-            # one that is there and does nothing by ZeroMQ's own heartbeat, which waits for large frames to end.
-            (zmq.TCP_KEEPALIVE, 1),
-            (zmq.TCP_KEEPALIVE_IDLE, 30),
-            (zmq.TCP_KEEPALIVE_INTVL, 10),
-            (zmq.TCP_KEEPALIVE_CNT, 3),
-            (zmq.TCP_MAXRT, 60_000),
+            *NOTICE_LOSS,
+            # A peer that is there and does nothing is noticed by ZeroMQ's own heartbeat, which waits for large frames.
             (zmq.HEARTBEAT_IVL, 10_000),
             (zmq.HEARTBEAT_TIMEOUT, 300_000),
         ):
