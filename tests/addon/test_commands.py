@@ -146,8 +146,9 @@ def test_a_patch_is_placed_by_search_and_said_to_be(
 ) -> None:
     assert optimize(cube_file, server_address, out, "--patch", "0.1", "--uv", "new") == 0
     report = report_of(out)
-    edge = report["patch"]["sites"][0]["edge"]
-    assert report["patch"]["width_mm"] == pytest.approx(1000 * edge, rel=0.15)
+    patch, site = report["patch"], report["patch"]["sites"][0]  # at an edge of the box it is less than a square
+    assert patch["area_mm2"] == pytest.approx(1e6 * site["area"] * site["edge"] ** 2, rel=0.15)
+    assert max(patch["width_mm"], patch["height_mm"]) <= 1.15 * 1000 * site["edge"]
     assert (out / "patch.png").exists()
     assert "The patch is" in capfd.readouterr().out
 
