@@ -217,17 +217,17 @@ class Front:
         client = identity.bytes
         if not self._door.admits(client, received[-1]):
             return
-        frames = [frame.buffer for frame in received]
+        parts: list[Frame] = [frame.buffer for frame in received]
         number = 0
         try:
-            check_header(frames)
-            preamble = peek(frames[0])
+            check_header(parts)
+            preamble = peek(parts[0])
             number = preamble.request  # first: a refusal without it would not be taken for the answer
-            check_frames(frames, self._policy.limits)
-            if self._intake.concerns(client, frames, preamble.kind):
-                self._intake.put(client, self._door.key_of(client), number, list(frames))
+            check_frames(parts, self._policy.limits)
+            if self._intake.concerns(client, parts, preamble.kind):
+                self._intake.put(client, self._door.key_of(client), number, parts)
                 return
-            message = unpack(frames, reader="the server", sender="the add-on").message
+            message = unpack(parts, reader="the server", sender="the add-on").message
             check_limits(message, self._policy.limits)
             self._reply(client, number, message)
         except errors.AssistiveError as error:

@@ -19,7 +19,7 @@ from shared import errors
 from shared import messages as m
 from shared.limits import Limits, check_limits
 from shared.scene import check_scene
-from shared.wire import Frame, unpack
+from shared.wire import Frame, join, unpack
 
 from .ledger import Ledger, Room
 from .waiting import job_work
@@ -43,7 +43,7 @@ class _Arrival:
     client: bytes
     owner: str
     number: int
-    frames: list[Frame]
+    parts: list[Frame]
 
 
 class Intake:
@@ -64,15 +64,15 @@ class Intake:
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
-    def concerns(self, client: bytes, frames: Sequence[Frame], kind: str) -> bool:
-        """Whether a message is to be read here."""
-        large = sum(memoryview(frame).nbytes for frame in frames) > LARGE
+    def concerns(self, client: bytes, parts: Sequence[Frame], kind: str) -> bool:
+        """Whether a message is to be read here; any that came in pieces is."""
+        large = sum(memoryview(part).nbytes for part in parts) > LARGE
         return large or kind == "Submit" or (client in self._under_way and kind != "Hello")
 
-    def put(self, client: bytes, owner: str, number: int, frames: list[Frame]) -> None:
-        """Have a message read; a job in it is booked for `owner`."""
+    def put(self, client: bytes, owner: str, number: int, parts: list[Frame]) -> None:
+        """Have a message read, which empties `parts`; a job in it is booked for `owner`."""
         self._under_way[client] += 1
-        self._arrivals.put(_Arrival(client, owner, number, frames))
+        self._arrivals.put(_Arrival(client, owner, number, parts))
 
     def take(self) -> Taken:
         """The next that has been read; there is one for each message on ``socket``."""
@@ -99,10 +99,11 @@ class Intake:
 
     def _read(self, ledger: Ledger, arrival: _Arrival) -> Taken:
         try:
-            message = unpack(arrival.frames, reader="the server", sender="the add-on").message
+            frames = join(arrival.parts)
+            message = unpack(frames, reader="the server", sender="the add-on").message
             check_limits(message, self._limits)
             if isinstance(message, m.Submit):
-                self._book(ledger, arrival, message)
+                self._book(ledger, arrival, message, frames)
                 message = m.Watch(message.job.id)  # all that is left to do
             return Taken(arrival.client, arrival.number, message)
         except errors.AssistiveError as error:
@@ -112,9 +113,9 @@ class Intake:
             failure = errors.JobFailed(f"The server failed with {type(error).__name__}: {error}.")
             return Taken(arrival.client, arrival.number, None, failure)
 
-    def _book(self, ledger: Ledger, arrival: _Arrival, submit: m.Submit) -> None:
+    def _book(self, ledger: Ledger, arrival: _Arrival, submit: m.Submit, frames: list[Frame]) -> None:
         job = submit.job
         if ledger.find(job.id) is None:
             check_scene(job.scene)
             work = job_work(job.settings)
-            ledger.add(job, arrival.frames, arrival.owner, priority=submit.priority, work=work, room=self._room)
+            ledger.add(job, frames, arrival.owner, priority=submit.priority, work=work, room=self._room)

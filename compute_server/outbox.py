@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from shared.wire import Frame
+from shared.wire import Frame, split
 
 #: Messages that the socket itself may hold for one client.
 HIGH_WATER = 4
@@ -98,4 +98,4 @@ class Outbox:
         del self._boxes[client]
 
     def _post(self, client: bytes, frames: list[Frame]) -> None:
-        self._socket.send_multipart([client, *frames], zmq.NOBLOCK, copy=False)
+        self._socket.send_multipart([client, *split(frames)], zmq.NOBLOCK, copy=False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Scene, Texture, UvTexture, VertexTexture
 
+from .pad_kernels import grow
 from .render import pool_kernels
 from .render.color import from_bytes, saturate, srgb_decode, to_bytes
 from .render.geometry import Geometry, from_mesh
@@ -232,14 +233,7 @@ def pad(weight: np.ndarray, radius: int, *, everywhere: bool = True) -> tuple[np
     """
     height, width = weight.shape
     follows = np.where(weight >= 0, np.arange(height * width, dtype=np.int32).reshape(height, width), np.int32(-1))
-    for _ in range(radius):
-        if (follows >= 0).all():
-            break
-        grown = follows.copy()
-        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-            neighbour = np.roll(follows, shift, axis)
-            grown = np.where((grown < 0) & (neighbour >= 0), neighbour, grown)
-        follows = grown
+    grow(follows, radius)
     follows = (_filled(follows) if everywhere else follows).ravel()
     target = np.flatnonzero((weight < 0).ravel() & (follows >= 0))
     return target, follows[target]

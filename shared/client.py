@@ -21,7 +21,7 @@ from .errors import InvalidInput, ServerUnreachable, from_data
 from .keys import Credentials, credentials, fingerprint, is_local, known_servers
 from .limits import check_size
 from .version import VERSION
-from .wire import Envelope, pack, unpack
+from .wire import Envelope, join, pack, split, unpack
 
 DEFAULT_PORT = 5765
 DEFAULT_ADDRESS = f"tcp://127.0.0.1:{DEFAULT_PORT}"
@@ -133,7 +133,7 @@ class Client:
         frames = pack(message, number)
         if self._welcome is not None and self._welcome.message_bytes is not None:
             check_size(sum(memoryview(frame).nbytes for frame in frames), self._welcome.message_bytes)
-        self._socket.send_multipart(frames, copy=False)
+        self._socket.send_multipart(split(frames), copy=False)
         return number
 
     def reconnected(self) -> bool:
@@ -157,8 +157,8 @@ class Client:
         """
         if not self._socket.poll(max(0, round(timeout_s * 1000))):
             return None
-        frames = self._socket.recv_multipart(copy=False)
-        envelope = unpack([frame.buffer for frame in frames], reader="the add-on", sender="the server")
+        frames = join([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
+        envelope = unpack(frames, reader="the add-on", sender="the server")
         if isinstance(envelope.message, m.Welcome):
             self._welcome = envelope.message
         return envelope

@@ -13,7 +13,7 @@ import numpy as np
 from . import messages as m
 from .errors import InvalidInput
 from .scene import UvTexture
-from .wire import Frame
+from .wire import PIECE, Frame
 
 MIB = 1 << 20
 #: The header describes; what is large goes into frames.
@@ -39,11 +39,13 @@ def check_header(frames: Sequence[Frame]) -> None:
         raise InvalidInput(f"The message's header has {size} bytes; at most {HEADER_BYTES} are allowed.")
 
 
-def check_frames(frames: Sequence[Frame], limits: Limits) -> None:
-    """Raise :class:`InvalidInput`, which says the limit, for a multipart of which only the header is to be read."""
-    check_size(sum(memoryview(frame).nbytes for frame in frames), limits.message_bytes)
-    if len(frames) > FRAMES:
-        raise InvalidInput(f"The message has {len(frames)} frames; at most {FRAMES} are allowed.")
+def check_frames(parts: Sequence[Frame], limits: Limits) -> None:
+    """Raise :class:`InvalidInput`, which says the limit, for a multipart as it came, of which only the header is to be
+    read."""
+    check_size(sum(memoryview(part).nbytes for part in parts), limits.message_bytes)
+    allowed = FRAMES + limits.message_bytes // PIECE
+    if len(parts) > allowed:
+        raise InvalidInput(f"The message has {len(parts)} parts; at most {allowed} are allowed.")
 
 
 def check_size(size: int, allowed: int) -> None:

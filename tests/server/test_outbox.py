@@ -10,6 +10,7 @@ import zmq
 
 from compute_server import outbox
 from compute_server.outbox import HIGH_WATER, Outbox
+from shared.wire import PIECE, join
 
 PAYLOAD = b"x" * (1 << 20)
 
@@ -94,3 +95,11 @@ def test_a_client_that_is_gone_is_forgotten(wire: Wire) -> None:
 
     until(forgotten)
     assert len(wire.outbox) == 0
+
+
+def test_a_large_frame_is_sent_in_pieces(wire: Wire) -> None:
+    frames = [b"header", b"x" * (2 * PIECE + 1)]
+    wire.outbox.answer(wire.client, frames)
+    parts = wire.heard([b"header"])[-1]
+    assert max(len(part) for part in parts) == PIECE
+    assert [bytes(frame) for frame in join(list(parts))] == frames

@@ -148,6 +148,21 @@ def test_padding_takes_the_nearest_texel_and_wraps() -> None:
     assert {texel: found[texel] for texel in near} == near
 
 
+@pytest.mark.parametrize("radius", [0, 1, 3, 40])
+def test_padding_in_rings_is_that_of_rolling_the_whole_texture(radius: int) -> None:
+    weight = np.where(np.random.default_rng(radius).random((29, 46)) < 0.01, 1.0, -1.0)
+    expected = np.where(weight >= 0, np.arange(weight.size).reshape(weight.shape), -1)
+    for _ in range(radius):
+        grown = expected.copy()
+        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            neighbour = np.roll(expected, shift, axis)
+            grown = np.where((grown < 0) & (neighbour >= 0), neighbour, grown)
+        expected = grown
+    target, follows = pad(weight, radius, everywhere=False)
+    np.testing.assert_array_equal(target, np.flatnonzero((weight < 0) & (expected >= 0)))
+    np.testing.assert_array_equal(follows, expected.reshape(-1)[target])
+
+
 def test_padding_fills_the_whole_texture_from_its_own_surroundings() -> None:
     weight = np.full((37, 64), -1.0)
     weight[2, 3] = weight[30, 60] = 1

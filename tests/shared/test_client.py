@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+import numpy as np
 import pytest
 import zmq
 from helpers.proxy import Proxy
@@ -18,7 +19,7 @@ from shared import messages as m
 from shared.client import DEFAULT_PORT, Client, outcome, parse_address
 from shared.errors import ErrorData, InvalidInput, JobFailed, ProtocolMismatch, ServerUnreachable, UnknownJob
 from shared.version import OLDEST_PROTOCOL, PROTOCOL, VERSION
-from shared.wire import pack, unpack
+from shared.wire import PIECE, join, pack, split, unpack
 
 #: What a server answers: messages with the request number they are sent under (0: events), in order.
 Answer = list[tuple[m.Message, int]]
@@ -31,6 +32,7 @@ class Server:
     def __init__(self, handler: Handler, port: int | None = None) -> None:
         self.handler = handler
         self.heard: list[m.Message] = []
+        self.largest_part = 0
         self.raw_reply: list[bytes] | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -71,14 +73,15 @@ class Server:
         while not self._stop.is_set():
             if not self._socket.poll(10):
                 continue
-            identity, *frames = self._socket.recv_multipart()
-            envelope = unpack(frames)
+            identity, *parts = self._socket.recv_multipart()
+            self.largest_part = max(self.largest_part, *(len(part) for part in parts))
+            envelope = unpack(join(list(parts)))
             self.heard.append(envelope.message)
             if self.raw_reply is not None:
                 self._socket.send_multipart([identity, *self.raw_reply])
                 continue
             for message, number in self.handler(envelope.message, envelope.request):
-                self._socket.send_multipart([identity, *pack(message, number)])
+                self._socket.send_multipart([identity, *split(pack(message, number))])
 
 
 def _bind_again(socket: zmq.Socket[bytes], port: int) -> None:
@@ -409,3 +412,17 @@ def test_a_client_knows_that_its_connection_was_lost_and_is_there_again() -> Non
         while not client.reconnected():
             assert time.monotonic() < deadline
         assert not client.reconnected()
+
+
+def test_large_arrays_cross_in_pieces_either_way() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, 2048, 2048, 3), np.uint8)
+    assert picture.nbytes > PIECE
+
+    def answer(message: m.Message, number: int) -> Answer:
+        assert isinstance(message, m.Classify)
+        return [(m.Sheet(png=message.pictures.reshape(-1)), number)]
+
+    with Server(answer) as server, Client(server.address) as client:
+        sheet = client.request(m.Classify(pictures=picture, model="m", target="t"), m.Sheet)
+        assert server.largest_part == PIECE
+    np.testing.assert_array_equal(sheet.png, picture.reshape(-1))

@@ -12,13 +12,14 @@ from shared import messages as m
 from shared.client import Client
 from shared.errors import InvalidInput
 from shared.limits import FRAMES, HEADER_BYTES, Limits, check_frames, check_header, check_limits
+from shared.wire import PIECE
 
 
 @pytest.mark.parametrize(
     ("frames", "sentence"),
     [
         ([b"h", b"x" * (2 << 20)], "2 MiB; this server takes at most 1 MiB"),
-        ([b""] * (FRAMES + 1), f"at most {FRAMES}"),
+        ([b""] * (FRAMES + 129), f"at most {FRAMES + (1 << 30) // PIECE} are"),
     ],
 )
 def test_a_multipart_that_is_too_large_is_refused_with_the_limit(frames: list[bytes], sentence: str) -> None:

@@ -10,8 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 from helpers.scenes import camera, flat_picture, job, plane, scene, sun, vertex_texture
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared import messages as m
+from shared import wire
 from shared.errors import ErrorData, InvalidInput, ProtocolMismatch
 from shared.scene import (
     AreaLight,
@@ -25,8 +28,8 @@ from shared.scene import (
     ViewTransform,
 )
 from shared.targets import Target
-from shared.version import PROTOCOL, VERSION
-from shared.wire import ArrayRef, fingerprint, load_message, pack, peek, save_message, unpack
+from shared.version import OLDEST_FILE, PROTOCOL, VERSION
+from shared.wire import ArrayRef, fingerprint, join, load_message, pack, peek, save_message, split, unpack
 
 RNG = np.random.default_rng(2)
 RGB, ABOVE = (1.0, 2.0, 3.0), (0.0, 0.0, 1.0)
@@ -417,6 +420,29 @@ def test_array_references_are_as_short_as_they_can_be() -> None:
     assert msgspec.msgpack.decode(encoded) == [1, "<f4", [2, 3]]
 
 
+# --- pieces ---------------------------------------------------------------------------------------------------------
+
+
+@given(sizes=st.lists(st.integers(0, 50), max_size=6))
+def test_frames_cross_a_socket_in_pieces_and_are_put_together_as_they_were(sizes: list[int]) -> None:
+    rng = np.random.default_rng(len(sizes))
+    frames: list[wire.Frame] = [b"a header of any size stays whole", *(rng.bytes(size) for size in sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PIECE", 16)
+        parts = split(frames)
+        assert bytes(parts[0]) == frames[0]
+        assert all(len(part) <= 16 for part in parts[1:])
+        assert [bytes(frame) for frame in join(parts)] == frames
+    assert not parts, "the pieces are still held"
+
+
+def test_frames_that_cross_whole_are_the_same_memory_on_either_side() -> None:
+    frames = pack(m.Submit(job()))
+    for frame, part in zip(frames, split(frames), strict=True):
+        assert np.shares_memory(np.frombuffer(frame, np.uint8), np.frombuffer(part, np.uint8))
+    assert all(joined is frame for frame, joined in zip(frames, join(list(frames)), strict=True))
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +469,12 @@ def test_a_file_that_is_no_message_is_refused_by_its_name(content: bytes, told: 
     path.write_bytes(content)
     with pytest.raises((InvalidInput, ProtocolMismatch), match=rf"thing\.job.*{told}"):
         load_message(path)
+
+
+def test_a_file_of_the_oldest_protocol_that_files_may_have_is_loaded(tmp_path: Path) -> None:
+    header = _header(msgspec.to_builtins(m.Watch("a")), protocol=OLDEST_FILE, version="0.0.9")
+    (tmp_path / "old.job").write_bytes(msgspec.msgpack.encode([header]))
+    assert load_message(tmp_path / "old.job") == m.Watch("a")
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
