@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from shared import messages as m
 from shared import targets
 from shared.errors import InvalidInput
-from shared.scene import Scene, VertexTexture, check_scene
+from shared.scene import VertexTexture, check_scene
 from shared.targets import Target
 
 from .classifiers import Classifier, labels, loaded
@@ -33,8 +34,8 @@ SIGHT = 128
 class Problem:
     """A job made ready: everything that stays fixed while Θ moves.
 
-    ``weight`` says how free each texel is (see `texture.free_weights`), ``surface`` where it lies; ``covered [H, W]``
-    which texels of a UV texture move. ``sites`` are those searched for a patch, the one taken first.
+    ``weight`` says how free each texel is (see `texture.free_weights`), ``covered [H, W]`` which texels of a UV texture
+    move. ``sites`` are those searched for a patch, the one taken first.
     """
 
     job: m.Job
@@ -46,13 +47,23 @@ class Problem:
     linear_original: Tensor
     covered: Tensor | None
     weight: np.ndarray
-    surface: TexelSurface
     sites: tuple[m.PatchSite, ...] = ()
 
     @property
     def size(self) -> int:
         """The side of training pictures: the largest that a classifier wants; others see them resized."""
         return max(classifier.spec.size for classifier in self.classifiers)
+
+    @functools.cached_property
+    def surface(self) -> TexelSurface:
+        """Where on the surface each texel (or vertex) lies, on the CPU. Only patches ask for it; of a large texture it
+        holds gigabytes."""
+        scene = self.job.scene
+        geometry = from_mesh(scene.mesh)
+        if isinstance(scene.texture, VertexTexture):
+            return vertex_surface(geometry)
+        flat_raster = rasterizer.choose("numba", torch.device("cpu"))
+        return texel_surface(geometry, flat_raster, *scene.texture.image.shape[:2])
 
 
 def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto") -> Problem:
@@ -82,7 +93,6 @@ def make_problem(job: m.Job, device: torch.device, rasterizer_name: str = "auto"
         linear_original=texture.linear(),
         covered=covered_texels(texture),
         weight=weight,
-        surface=_surface(job.scene, flat_raster),
     )
     _check_seen(problem)
     return problem
@@ -95,13 +105,6 @@ def covered_texels(texture: TextureModel) -> Tensor | None:
     covered = torch.zeros(len(texture.original), dtype=torch.bool, device=texture.original.device)
     covered[texture.target] = True
     return covered.reshape(texture.shape[:2])
-
-
-def _surface(scene: Scene, flat_raster: rasterizer.Rasterizer) -> TexelSurface:
-    geometry = from_mesh(scene.mesh)
-    if isinstance(scene.texture, VertexTexture):
-        return vertex_surface(geometry)
-    return texel_surface(geometry, flat_raster, *scene.texture.image.shape[:2])
 
 
 def _check_seen(problem: Problem) -> None:

@@ -27,6 +27,8 @@ from .render.sampling import build_pool
 from .render.taps import MipLayout
 from .texel_surface import in_uv_space, tiles
 
+#: So many texels are looked at at once, which bounds memory.
+BLOCK = 1 << 22
 #: Up to this share of the texture's size, padding takes the nearest texel; farther away, one of the nearer ones.
 PADDING = 1 / 64
 
@@ -217,12 +219,16 @@ def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, heig
     for tile in tiles(geometry.uv):
         # Halved, so that nothing lies on the far plane.
         seen = in_uv_space(geometry, tile, corner_mask / 2, rasterizer, height, width)
-        corners = corner_mask.reshape(-1, 3)[seen.triangle.long()]
-        first = seen.barycentric
-        share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)
-        found = (corners * share).sum(dim=1).clamp(0.0, 1.0).numpy()
-        np.minimum.at(weights, seen.sample.numpy(), found)
-    return np.where(np.isinf(weights), np.float32(-1), weights)
+        for triangle, first, sample in zip(
+            *(each.split(BLOCK) for each in (seen.triangle, seen.barycentric, seen.sample)), strict=True
+        ):
+            corners = corner_mask.reshape(-1, 3)[triangle.long()]
+            share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)
+            found = (corners * share).sum(dim=1).clamp(0.0, 1.0).numpy()
+            at = sample.numpy()  # each texel once: a tile has one nearest triangle for it
+            weights[at] = np.minimum(weights[at], found)
+    weights[np.isinf(weights)] = -1
+    return weights
 
 
 def pad(weight: np.ndarray, radius: int, *, everywhere: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -123,14 +123,14 @@ class ASSISTIVE_OT_pick_view(bpy.types.Operator):  # type: ignore[misc]  # noqa:
         if event.type not in {"MOUSEMOVE", "LEFTMOUSE"}:
             return {"PASS_THROUGH"}
         found = _viewport_at(context, event.mouse_x, event.mouse_y)
-        cell = _cell_under(context, *found, event) if found is not None else None
+        cell = _cell_under(context, found[1], event) if found is not None else None
         if cell != sphere_view.view.marked:
             sphere_view.view.marked = cell
             editor.redraw("WINDOW")
         if event.type == "MOUSEMOVE" or event.value != "PRESS" or found is None or cell is None:
             return {"PASS_THROUGH"}
         around, obj = surveyed(context)
-        sphere_view.look_from(found[0], around, obj, cell)
+        sphere_view.look_from(found[0].region_3d, around, obj, cell)
         editor.redraw("WINDOW")
         return {"RUNNING_MODAL"}
 
@@ -143,12 +143,13 @@ class ASSISTIVE_OT_pick_view(bpy.types.Operator):  # type: ignore[misc]  # noqa:
 
 
 def _viewport_at(context: Any, x: int, y: int) -> tuple[Any, Any] | None:
-    """The view and the region of the 3D viewport at a place of the window, unless something lies over it there."""
+    """The space and the region of the 3D viewport at a place of the window, unless something lies over it there.
+
+    In a quad view a click in any region turns the one that may be turned, which is that of the space."""
     for area in context.window.screen.areas:
         hit = [region for region in area.regions if _is_in(region, x, y)] if area.type == "VIEW_3D" else []
         if [region.type for region in hit] == ["WINDOW"]:
-            quad = area.spaces.active.region_quadviews
-            return (area.spaces.active.region_3d, hit[0]) if not quad else None
+            return area.spaces.active, hit[0]
     return None
 
 
@@ -157,12 +158,12 @@ def _is_in(region: Any, x: int, y: int) -> bool:
     return bool(0 <= across < region.width > 1 and 0 <= up < region.height > 1)
 
 
-def _cell_under(context: Any, region_3d: Any, region: Any, event: Any) -> int | None:
+def _cell_under(context: Any, region: Any, event: Any) -> int | None:
     """The cell of the chosen result's sphere under the mouse."""
     around, obj = surveyed(context)
     place = (event.mouse_x - region.x, event.mouse_y - region.y)
-    origin = view3d_utils.region_2d_to_origin_3d(region, region_3d, place)
-    direction = view3d_utils.region_2d_to_vector_3d(region, region_3d, place)
+    origin = view3d_utils.region_2d_to_origin_3d(region, region.data, place)
+    direction = view3d_utils.region_2d_to_vector_3d(region, region.data, place)
     return sphere.pick(around, *sphere_view.ray_in(around, obj, origin, direction))
 
 

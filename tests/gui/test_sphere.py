@@ -116,6 +116,25 @@ def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(win
     assert window.value(DATA) == data
 
 
+def test_a_cell_clicked_in_a_quad_view_turns_its_free_view(window: Window) -> None:
+    window.run(RESULT)
+    window.run("bpy.ops.screen.region_quadview()")
+    window.run("bpy.ops.assistive.show_sphere()")
+    window.run("bpy.ops.assistive.pick_view('INVOKE_DEFAULT')")
+    window.wait_for(PICKING)
+    rotation = window.value(ROTATION)
+    across, down = window.region("WINDOW").center  # of the front view
+    window.move((across, down - 40))
+    window.wait_for(f"{MARKED} is not None")
+    window.screenshot("sphere-picking-quad")
+    toward, _ = window.value(TOWARD)
+    window.key("LEFTMOUSE")
+    window.wait_for(f"{ROTATION} != tuple({rotation!r})")
+    assert window.value(TOWARD)[1] == toward
+    window.key("ESC")
+    window.wait_for(f"not {PICKING}")
+
+
 def test_what_matters_is_drawn_on_the_object_and_leaves_it_as_it_was(window: Window) -> None:
     window.run(RESULT)
     panel = window.open_side_panel(TAB)
