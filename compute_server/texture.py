@@ -220,7 +220,7 @@ def texel_weights(geometry: Geometry, mask: Tensor, rasterizer: Rasterizer, heig
         # Halved, so that nothing lies on the far plane.
         seen = in_uv_space(geometry, tile, corner_mask / 2, rasterizer, height, width)
         for triangle, first, sample in zip(
-            *(each.split(BLOCK) for each in (seen.triangle, seen.barycentric, seen.sample)), strict=True
+            *(torch.split(each, BLOCK) for each in (seen.triangle, seen.barycentric, seen.sample)), strict=True
         ):
             corners = corner_mask.reshape(-1, 3)[triangle.long()]
             share = torch.cat([first, 1 - first.sum(dim=1, keepdim=True)], dim=1)

@@ -2,7 +2,7 @@
 
 The header holds protocol versions, request id and the message; arrays are references in it (frame, dtype, shape).
 Frames are the arrays' own memory on sending and read-only views of the received memory on arrival: nothing is copied,
-but for the frames above 8 MiB, which cross a socket in pieces and are put together on arrival.
+but for the frames above 2 MiB, which cross a socket in pieces and are put together on arrival.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class _Tagged(msgspec.Struct):
 Frame = bytes | memoryview
 
 #: A frame is encrypted and decrypted in one go, and for so long the thread that does it serves no other connection:
-#: 8 MiB take it about 10 ms, 1 GiB more than a second.
-PIECE = 8 << 20
+#: 2 MiB take it some milliseconds, 1 GiB more than a second.
+PIECE = 2 << 20
 
 #: What decoding raises for bytes that are no message: wrong structure, text that is not UTF-8, absurdly deep nesting.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -230,7 +230,7 @@ def test_the_front_answers_at_once_while_a_large_scene_comes_in_and_a_job_runs(s
         one.cancel("runs meanwhile")
         one.wait("runs meanwhile", silence_s=120)
         assert len(times) > 3
-        assert float(np.percentile(times, 90)) < 0.1, sorted(times)
+        assert float(np.percentile(times, 99)) < 0.1, sorted(times)[-20:]
 
 
 def test_a_home_is_worked_in_by_one_server(server: LastingServer) -> None:
