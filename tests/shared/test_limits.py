@@ -14,12 +14,15 @@ from shared.errors import InvalidInput
 from shared.limits import FRAMES, HEADER_BYTES, Limits, check_frames, check_header, check_limits
 from shared.wire import PIECE
 
+#: Parts of a message of up to 1 GiB.
+MOST = FRAMES + (1 << 30) // PIECE
+
 
 @pytest.mark.parametrize(
     ("frames", "sentence"),
     [
         ([b"h", b"x" * (2 << 20)], "2 MiB; this server takes at most 1 MiB"),
-        ([b""] * (FRAMES + 129), f"at most {FRAMES + (1 << 30) // PIECE} are"),
+        ([b""] * (MOST + 1), f"at most {MOST} are"),
     ],
 )
 def test_a_multipart_that_is_too_large_is_refused_with_the_limit(frames: list[bytes], sentence: str) -> None:
