@@ -23,6 +23,7 @@ from torch import Tensor
 from shared import messages as m
 from shared.errors import AssistiveError, UnknownModel
 
+from .ahead import Ahead
 from .bench_scene import bench_scene
 from .classifiers import Classifier, efficientnet_lite, torchvision_models
 from .classifiers.folding import prepared as prepared_network
@@ -30,6 +31,7 @@ from .jobs import choose_device
 from .objectives import cross_entropy
 from .optimize import gradient, mover
 from .problem import Problem, make_problem
+from .render.taps import Transport
 from .steppers import project
 from .views import generators, random_views
 
@@ -150,8 +152,17 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
         _, slope = gradient(problem, theta, prepared, 0)  # type: ignore[arg-type]
         theta = project(move.step(theta, slope, 0.001), problem.texture.start, None, "linf")
 
+    def prepared() -> Transport:
+        return problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
+
+    ahead = Ahead(prepared)
+
     def resampled() -> None:
-        step(problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples))
+        batch = ahead.take()
+        if problem.device.type == "cpu":  # as the loop does
+            ahead.begin()
+        step(batch)
+        ahead.wait()
 
     def backward(logits: Callable[[Tensor], Tensor]) -> Callable[[], None]:
         def run() -> None:

@@ -28,7 +28,7 @@ def add_parents(moved: Tensor, parent: Tensor, above: Tensor) -> Tensor:
     return moved
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _block_sums(values, order, first, result):  # type: ignore[no-untyped-def]
     for block in nb.prange(result.shape[0]):
         r, g, b = np.float32(0), np.float32(0), np.float32(0)
@@ -40,7 +40,7 @@ def _block_sums(values, order, first, result):  # type: ignore[no-untyped-def]
         result[block, 0], result[block, 1], result[block, 2] = r, g, b
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _add_parents(moved, parent, above):  # type: ignore[no-untyped-def]
     for cell in nb.prange(moved.shape[0]):
         block = np.uint64(parent[cell])

@@ -5,6 +5,7 @@ A job in, a result out; progress goes to an observer, which may also end the job
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -25,6 +26,7 @@ from shared.errors import JobFailed
 from shared.scene import View
 
 from . import mining
+from .ahead import Ahead
 from .augment import augmented
 from .ensemble import ensemble_loss
 from .evaluate import evaluate, render
@@ -205,26 +207,27 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     keeper = keeper or Forgetful()
     run = _Run(problem, keeper.load())
     trace, best = run.trace, run.best
-    while trace.steps < settings.steps and trace.outcome == "finished":
-        if observer.cancelled():
-            trace.outcome = "cancelled"
-            break
-        began = time.perf_counter()
-        step = trace.steps
-        batch = run.batches.take(run.theta, step)
-        blender = _blender(problem, observer, batch, run.theta, step)
-        report, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
-        if blender is not None:
-            trace.exchanges.append(exchange(problem, run.theta, batch, report, slope))
-        theta = run.move.step(run.theta, slope, settings.alpha * schedule(step, settings.steps))
-        run.theta = project(theta, texture.start, settings.epsilon, settings.norm)
-        report = dataclasses.replace(report, theta=run.theta, seconds=time.perf_counter() - began)
-        trace.add(report)
-        observer.stepped(problem, report)
-        if trace.steps % VALIDATE_EVERY == 0:
-            trace.validation[trace.steps] = best.offer(run.theta)
-            trace.outcome = "early" if best.holds() else "finished"
-        keeper.offer(run.checkpoint)
+    with contextlib.closing(run.batches):
+        while trace.steps < settings.steps and trace.outcome == "finished":
+            if observer.cancelled():
+                trace.outcome = "cancelled"
+                break
+            began = time.perf_counter()
+            step = trace.steps
+            batch = run.batches.take(run.theta, step)
+            blender = _blender(problem, observer, batch, run.theta, step)
+            report, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
+            if blender is not None:
+                trace.exchanges.append(exchange(problem, run.theta, batch, report, slope))
+            theta = run.move.step(run.theta, slope, settings.alpha * schedule(step, settings.steps))
+            run.theta = project(theta, texture.start, settings.epsilon, settings.norm)
+            report = dataclasses.replace(report, theta=run.theta, seconds=time.perf_counter() - began)
+            trace.add(report)
+            observer.stepped(problem, report)
+            if trace.steps % VALIDATE_EVERY == 0:
+                trace.validation[trace.steps] = best.offer(run.theta)
+                trace.outcome = "early" if best.holds() else "finished"
+            keeper.offer(run.checkpoint)
     if trace.steps % VALIDATE_EVERY and trace.steps not in trace.validation:
         trace.validation[trace.steps] = best.offer(run.theta)
     trace.theta = best.theta
@@ -291,7 +294,9 @@ def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
 class _Batches:
     """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones.
 
-    A step whose views are too many for the device's memory is taken in parts, and so are all that follow.
+    On a CPU those of the next step are made ready while the classifiers look at this one's, which leave cores idle now
+    and then; mined ones wait for the texture. A step whose views are too many for the device's memory is taken in
+    parts, and so are all that follow.
     """
 
     def __init__(self, problem: Problem, trace: Trace) -> None:
@@ -300,11 +305,18 @@ class _Batches:
         self._trace = trace
         self._stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
         self._fixed: dict[int, Batch] = {}
+        self._ahead = Ahead(lambda: self._prepared(self._drawn(settings.views), self._trace.steps))
+        self._before_ahead = ""
         self.miner = Miner(rig, settings) if settings.mined else None
 
     def streams(self) -> tuple[str, ...]:
         """The state of the generators that views are drawn from."""
-        return (self._stream.state(), *(() if self.miner is None else (self.miner.fresh.state(),)))
+        stream = self._before_ahead if self._ahead.begun else self._stream.state()
+        return (stream, *(() if self.miner is None else (self.miner.fresh.state(),)))
+
+    def close(self) -> None:
+        """No more will be taken."""
+        self._ahead.close()
 
     def restore(self, kept: Checkpoint) -> None:
         """Go on where a checkpoint was made."""
@@ -320,12 +332,21 @@ class _Batches:
         if settings.sampling == "fixed":
             return self._fixed_batch(step)
         if self.miner is None:
-            return self._prepared(list(itertools.islice(self._stream, settings.views)), step)
+            return self._taken_ahead(more=step + 1 < settings.steps)
         if step % mining.EVERY == 0:
             self.miner.search(functools.partial(_losses, self._problem, theta))
         mined = max(1, round(settings.mined * settings.views))
-        fresh = itertools.islice(self._stream, settings.views - mined)
-        return self._prepared([*fresh, *self.miner.take(mined)], step)
+        return self._prepared([*self._drawn(settings.views - mined), *self.miner.take(mined)], step)
+
+    def _taken_ahead(self, *, more: bool) -> Batch:
+        batch = self._ahead.take()
+        if more and self._problem.device.type == "cpu":
+            self._before_ahead = self._stream.state()
+            self._ahead.begin()
+        return batch
+
+    def _drawn(self, count: int) -> list[View]:
+        return list(itertools.islice(self._stream, count))
 
     def _fixed_batch(self, step: int) -> Batch:
         views, size = fixed_views(self._problem.job.scene.rig), self._problem.job.settings.views

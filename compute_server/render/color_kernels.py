@@ -108,25 +108,25 @@ def _flat(values: Tensor) -> np.ndarray:
     return np.asarray(values.detach().contiguous().view(-1).numpy())
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _encode(linear, result):  # type: ignore[no-untyped-def]
     for i in nb.prange(linear.shape[0]):
         result[i] = encoded(linear[i])
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _encode_gradient(grad, linear, value, result):  # type: ignore[no-untyped-def]
     for i in nb.prange(linear.shape[0]):
         result[i] = grad[i] * encoded_slope(linear[i], value[i])
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _decode(value, result):  # type: ignore[no-untyped-def]
     for i in nb.prange(value.shape[0]):
         result[i] = decoded(value[i])
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _decode_gradient(grad, value, result):  # type: ignore[no-untyped-def]
     for i in nb.prange(value.shape[0]):
         result[i] = grad[i] * decoded_slope(value[i])

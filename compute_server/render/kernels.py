@@ -43,7 +43,7 @@ def interpolate(
     return position, normal, uv, footprint
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 def _interpolate(  # type: ignore[no-untyped-def]
     triangle, barycentric, view_start, positions, triangles, normals, uv, matrices, eyes, to_samples
 ):
@@ -115,7 +115,7 @@ def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
     return place
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _mip_places(uv, footprint, texels, top, place):  # type: ignore[no-untyped-def]
     texels, top = np.float32(texels), np.float32(top)
     for p in nb.prange(uv.shape[0]):
@@ -151,7 +151,7 @@ def pixels(sample: Tensor, width: int, side: int) -> Tensor:
     return result
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _pixels(sample, width, side, result, parts):  # type: ignore[no-untyped-def]
     count, across = sample.shape[0], width * side
     # Samples come row by row: only the first of a row needs a division, and columns have a table.
@@ -173,7 +173,7 @@ def backdrop(pictures: Tensor, height: int, width: int, pixel: Tensor, view_star
     return base
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _backdrop(pictures, pixel, view_start, samples, base):  # type: ignore[no-untyped-def]
     _, height, width, _ = base.shape
     x0, x1, fx = _stretched(pictures.shape[2], width)
@@ -236,7 +236,7 @@ def _arrays(transport: Transport) -> tuple[np.ndarray, ...]:
     return (taps.index.numpy(), taps.weight.numpy(), *rest)
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
     for view in nb.prange(view_start.shape[0] - 1):
         for p in range(view_start[view], view_start[view + 1]):
@@ -251,7 +251,7 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
             picture[pixel[p], 2] += b * light[p, 2]
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyped-def]
     parts, count = pools.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
@@ -263,7 +263,7 @@ def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyp
                 _add(pool, index[p, k], weight[p, k], r, g, b)
 
 
-@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
 def _gather_mips(pool, place, sizes, starts, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
     for view in nb.prange(view_start.shape[0] - 1):
         for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
@@ -293,7 +293,7 @@ def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
     )
 
 
-@nb.njit(cache=True, parallel=True, fastmath={"contract"})
+@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
 def _scatter_mips(grad, place, sizes, starts, light, pixel, pools):  # type: ignore[no-untyped-def]
     parts, count = pools.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
@@ -361,7 +361,7 @@ def _cell(color, size, toe, top, scale, share, order):  # type: ignore[no-untype
     return corner
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _look_up(linear, colors, size, toe, top, scale, parts, result):  # type: ignore[no-untyped-def]
     count = linear.shape[0]
     toe, top, scale = np.float32(toe), np.float32(top), np.float32(scale)
@@ -378,7 +378,7 @@ def _look_up(linear, colors, size, toe, top, scale, parts, result):  # type: ign
                 corner = beyond
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _look_up_gradient(linear, colors, size, toe, top, scale, parts, grad, result):  # type: ignore[no-untyped-def]
     count = linear.shape[0]
     toe, top, scale = np.float32(toe), np.float32(top), np.float32(scale)

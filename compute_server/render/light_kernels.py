@@ -75,7 +75,7 @@ def _unit(values: np.ndarray) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _radiance(  # type: ignore[no-untyped-def]
     position, normal, view_start, kinds, values, spans, nodes, first, worlds, share, result
 ):

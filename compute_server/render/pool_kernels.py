@@ -73,7 +73,7 @@ def _levels(layout: MipLayout) -> tuple[np.ndarray, np.ndarray]:
     return np.array(layout.sizes), np.array(layout.starts)
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type: ignore[no-untyped-def]
     texels = follow.shape[0]
     blocks = (texels + BLOCK - 1) // BLOCK
@@ -98,7 +98,7 @@ def _masked(theta, start, weight):  # type: ignore[no-untyped-def]
     return min(max(start + weight * (theta - start), _f(0)), _f(1))
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _build_levels(pool, sizes, starts):  # type: ignore[no-untyped-def]
     for level in range(1, sizes.shape[0]):
         columns, below = sizes[level, 1], sizes[level - 1, 1]
@@ -114,7 +114,7 @@ def _build_levels(pool, sizes, starts):  # type: ignore[no-untyped-def]
                     pool[to + column, channel] = _f(0.25) * (left + right)
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _sum_levels(grad, sizes, starts, coarse):  # type: ignore[no-untyped-def]
     """`coarse` becomes the gradient of all levels but the finest, each with what comes to it by the coarser ones."""
     levels = sizes.shape[0]
@@ -147,7 +147,7 @@ def _add_texel(grad, coarse, width, texel, values, at):  # type: ignore[no-untyp
         values[at + channel] += total
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _to_parameters(  # type: ignore[no-untyped-def]
     grad, coarse, width, theta, start, weight, own, padding, first, result, parts
 ):

@@ -177,7 +177,7 @@ def _inside(x, a_x, a_r, b_x, b_r, c_x, c_r):  # type: ignore[no-untyped-def]
     return e_a >= 0.0 and e_b >= 0.0 and e_c >= 0.0 and e_a + e_b + e_c > 0.0
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
     """Index of the nearest triangle, [N, H, W] int32, −1 where there is none."""
     winner = np.empty((matrices.shape[0], height, width), np.int32)
@@ -202,7 +202,7 @@ def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[n
     return winner
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _count(winner):  # type: ignore[no-untyped-def]
     """Covered samples of each view, [N]."""
     counts = np.zeros(winner.shape[0], np.int64)
@@ -211,7 +211,7 @@ def _count(winner):  # type: ignore[no-untyped-def]
     return counts
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[no-untyped-def]
     """Triangle, barycentrics and sample index of every covered sample."""
     views, height, width = winner.shape
