@@ -225,11 +225,13 @@ def draw_text() -> None:
     if view.marked is not None:
         lines.append(cell_description(around, shown, view.marked, runtime.state().server.labels))
     scale = context.preferences.system.ui_scale
+    left, right = _free_width(context)
     blf.size(0, TEXT_SIZE * scale)
+    widest = max(blf.dimensions(0, line)[0] for line in lines)
+    blf.size(0, TEXT_SIZE * scale * min(1.0, (right - left) / widest))  # a quad view has half the width
     blf.enable(0, blf.SHADOW)
     blf.shadow(0, 5, 0.0, 0.0, 0.0, 0.9)
     blf.color(0, 1.0, 1.0, 1.0, 1.0)
-    left, right = _free_width(context)
     for number, line in enumerate(lines):
         width = blf.dimensions(0, line)[0]
         blf.position(0, max(left, (left + right - width) / 2), scale * (MARGIN + number * LINE * TEXT_SIZE), 0)

@@ -1,6 +1,6 @@
 """The confidence sphere and what matters in a real window: seen, clicked, and gone without a trace.
 
-The result is put into the list as a job's would be, with made-up figures: what jobs find is tested without a window.
+The first result is a job's. The others are put into the list as a job's would be, with made-up figures.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 
 from .conftest import EXTENSION
-from .test_panel import BUS, SETTINGS, TAB, difference, hover, middle, wait_for_change
+from .test_panel import BUS, SETTINGS, TAB, VISIBLE, difference, hover, middle, wait_for_change, with_result
 from .window import Window
 
 MODULE = f"__import__('sys').modules['{EXTENSION}.%s']"
@@ -72,6 +72,21 @@ TOWARD = f"""(lambda around, cell: [
 DATA = "[sorted(item.name for item in kind) for kind in (bpy.data.objects, bpy.data.materials, bpy.data.images)]"
 
 
+def test_the_sphere_shows_from_where_a_jobs_result_is_recognised(window: Window, server: str) -> None:
+    with_result(window, server, **VISIBLE)
+    window.run("bpy.ops.assistive.apply_result()")
+    window.run("bpy.context.space_data.shading.type = 'MATERIAL'")
+    window.run("bpy.context.space_data.region_3d.view_distance *= 1.7")
+    window.run("bpy.ops.object.select_all(action='DESELECT')")
+    hover(window)
+    plain = middle(window)
+    window.run("bpy.ops.assistive.show_sphere()")
+    hover(window)
+    wait_for_change(window, plain)
+    window.wait_for_text("mean confidence", window.region("WINDOW"))
+    window.screenshot("confidence-sphere")
+
+
 def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(window: Window) -> None:
     window.run(RESULT)
     panel = window.open_side_panel(TAB)
@@ -86,7 +101,7 @@ def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(win
     wait_for_change(window, plain)
     window.wait_for_text("mean confidence", window.region("WINDOW"))
     after = middle(window)
-    window.screenshot("confidence-sphere")
+    window.screenshot("sphere-shown")
     window.click(window.scroll_to("Before", panel).center)
     hover(window)
     wait_for_change(window, after)
