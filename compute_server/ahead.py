@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -10,6 +13,8 @@ from numba.np.ufunc.parallel import threading_layer
 
 Made = TypeVar("Made")
 
+LEAST_PRIORITY = 19
+
 
 class Ahead(Generic[Made]):
     """What `make` gives, one after another; never two at once. Compiled kernels that run meanwhile share the cores with
@@ -17,7 +22,7 @@ class Ahead(Generic[Made]):
 
     def __init__(self, make: Callable[[], Made]) -> None:
         self._make = make
-        self._pool = ThreadPoolExecutor(1, "ahead")
+        self._pool = ThreadPoolExecutor(1, "ahead", _give_way)
         self._coming: Future[Made] | None = None
 
     @property
@@ -43,6 +48,13 @@ class Ahead(Generic[Made]):
     def close(self) -> None:
         """End the thread after what it has at hand."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Let this thread, and those that its kernels start, take what others leave of the cores. Only Linux knows
+    priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_PRIORITY)
 
 
 def kernels_may_overlap() -> bool:

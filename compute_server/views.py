@@ -197,18 +197,25 @@ def _orbit(to_world: np.ndarray, center: np.ndarray, azimuth: float, elevation: 
     rise = float(np.clip(now + elevation, -MAX_ELEVATION, MAX_ELEVATION)) - now
     side = np.array([offset[1], -offset[0], 0.0]) / horizontal if horizontal > 1e-9 else to_world[:3, 0]
     turn = _rotation(np.array([0.0, 0.0, 1.0]), azimuth) @ _rotation(side, rise)
-    moved = turn @ np.block([[to_world[:3, :3], offset[:, None] * distance], [np.zeros((1, 3)), 1.0]])
+    placed = np.array(to_world)
+    placed[:3, 3] = offset * distance
+    moved = turn @ placed
     moved[:3, 3] += center
     return np.asarray(moved)
 
 
 def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     """4 × 4 rotation about a unit axis through the origin (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    matrix = np.eye(4)
-    matrix[:3, :3] += math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-    return matrix
+    x, y, z = axis.tolist()
+    s, t = math.sin(angle), 1 - math.cos(angle)
+    return np.array(
+        [
+            [1 - t * (y * y + z * z), t * x * y - s * z, t * x * z + s * y, 0.0],
+            [t * x * y + s * z, 1 - t * (x * x + z * z), t * y * z - s * x, 0.0],
+            [t * x * z - s * y, t * y * z + s * x, 1 - t * (x * x + y * y), 0.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

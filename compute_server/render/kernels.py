@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
 MAX_SCATTER_BYTES = 256 << 20
+_f = np.float32
 
 
 def interpolate(
@@ -43,63 +44,72 @@ def interpolate(
     return position, normal, uv, footprint
 
 
-@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _interpolate(  # type: ignore[no-untyped-def]
     triangle, barycentric, view_start, positions, triangles, normals, uv, matrices, eyes, to_samples
 ):
+    """Neighbouring samples mostly share a triangle: what is linear across it is kept as c + b_a · a + b_b · b in local
+    numbers, which stay in registers, and set anew when the triangle changes."""
     count = triangle.shape[0]
     position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
+    corner_normals = normals.reshape(-1, 3)  # a view of a row costs more than all that is done with it
     for view in nb.prange(view_start.shape[0] - 1):
         m = matrices[view]
-        e_x, e_y, e_z, e_w = eyes[view, 0], eyes[view, 1], eyes[view, 2], eyes[view, 3]
-        # Position, normal and UV of the three corners: eight numbers are interpolated at once.
-        corner, mixed = np.empty((3, 8), np.float32), np.empty(8, np.float32)
-        last, scale, w_a, w_b, w_c = np.int32(-1), 0.0, 0.0, 0.0, 0.0
+        e_x, e_y, e_z, e_w = _f(eyes[view, 0]), _f(eyes[view, 1]), _f(eyes[view, 2]), _f(eyes[view, 3])
+        last, scale, w_a, w_b, w_c = np.int32(-1), _f(0), _f(0), _f(0), _f(0)
+        x_a = y_a = z_a = x_b = y_b = z_b = x_c = y_c = z_c = _f(0)
+        i_a = j_a = k_a = i_b = j_b = k_b = i_c = j_c = k_c = _f(0)
+        u_a = v_a = u_b = v_b = u_c = v_c = _f(0)
         for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
-            t = triangle[p]
-            if t != last:
-                last = t
-                _corners(np.uint64(t), positions, triangles, normals, uv, corner)
-                x_a, y_a, w_a = _xyw(m, corner, 0)
-                x_b, y_b, w_b = _xyw(m, corner, 1)
-                x_c, y_c, w_c = _xyw(m, corner, 2)
-                det = x_a * (y_b * w_c - w_b * y_c) - y_a * (x_b * w_c - w_b * x_c) + w_a * (x_b * y_c - y_b * x_c)
-                uv_area = (corner[1, 6] - corner[0, 6]) * (corner[2, 7] - corner[0, 7]) - (
-                    corner[1, 7] - corner[0, 7]
-                ) * (corner[2, 6] - corner[0, 6])
-                scale = abs(uv_area) / max(abs(det) * to_samples, 1e-30)
+            if triangle[p] != last:
+                last = triangle[p]
+                t = np.uint64(last)
+                a, b, c = np.uint64(triangles[t, 0]), np.uint64(triangles[t, 1]), np.uint64(triangles[t, 2])
+                x_a, y_a, z_a, x_b, y_b, z_b, x_c, y_c, z_c = _linear(positions, a, b, c)
+                first = np.uint64(3) * t
+                i_a, j_a, k_a, i_b, j_b, k_b, i_c, j_c, k_c = _linear(
+                    corner_normals, first, first + np.uint64(1), first + np.uint64(2)
+                )
+                u_c, v_c = uv[t, 2, 0], uv[t, 2, 1]
+                u_a, v_a, u_b, v_b = uv[t, 0, 0] - u_c, uv[t, 0, 1] - v_c, uv[t, 1, 0] - u_c, uv[t, 1, 1] - v_c
+                w_a, w_b, w_c, det = _depths(m, positions, a, b, c)
+                scale = _f(abs(u_a * v_b - v_a * u_b) / max(abs(det) * to_samples, 1e-30))
             b_a, b_b = barycentric[p, 0], barycentric[p, 1]
-            b_c = np.float32(1) - b_a - b_b
-            for i in range(8):
-                mixed[i] = corner[0, i] * b_a + corner[1, i] * b_b + corner[2, i] * b_c
-            w = b_a * w_a + b_b * w_b + b_c * w_c
+            w = w_c + b_a * w_a + b_b * w_b
             footprint_out[p] = scale * w * w * w
-            x, y, z, n_x, n_y, n_z = mixed[0], mixed[1], mixed[2], mixed[3], mixed[4], mixed[5]
-            facing = n_x * (e_x - e_w * x) + n_y * (e_y - e_w * y) + n_z * (e_z - e_w * z)
-            unit = np.float32(1) / max(np.sqrt(n_x * n_x + n_y * n_y + n_z * n_z), np.float32(1e-12))
+            x, y, z = x_c + b_a * x_a + b_b * x_b, y_c + b_a * y_a + b_b * y_b, z_c + b_a * z_a + b_b * z_b
+            i, j, k = i_c + b_a * i_a + b_b * i_b, j_c + b_a * j_a + b_b * j_b, k_c + b_a * k_a + b_b * k_b
+            facing = i * (e_x - e_w * x) + j * (e_y - e_w * y) + k * (e_z - e_w * z)
+            unit = _f(1) / max(np.sqrt(i * i + j * j + k * k), _f(1e-12))
             unit = -unit if facing < 0 else unit
             position_out[p, 0], position_out[p, 1], position_out[p, 2] = x, y, z
-            normal_out[p, 0], normal_out[p, 1], normal_out[p, 2] = n_x * unit, n_y * unit, n_z * unit
-            uv_out[p, 0], uv_out[p, 1] = mixed[6], mixed[7]
+            normal_out[p, 0], normal_out[p, 1], normal_out[p, 2] = i * unit, j * unit, k * unit
+            uv_out[p, 0], uv_out[p, 1] = u_c + b_a * u_a + b_b * u_b, v_c + b_a * v_a + b_b * v_b
     return position_out, normal_out, uv_out, footprint_out
 
 
-@nb.njit(cache=True)
-def _corners(t, positions, triangles, normals, uv, corner):  # type: ignore[no-untyped-def]
-    """Fill `corner` [3, 8] with position, normal and UV of a triangle's corners."""
-    for k in range(np.uint64(3)):
-        vertex = np.uint64(triangles[t, k])
-        for axis in range(np.uint64(3)):
-            corner[k, axis] = positions[vertex, axis]
-            corner[k, axis + np.uint64(3)] = normals[t, k, axis]
-        corner[k, 6], corner[k, 7] = uv[t, k, 0], uv[t, k, 1]
+@nb.njit(cache=True, inline="always")
+def _linear(v, a, b, c):  # type: ignore[no-untyped-def]
+    """Of three rows of ``v [N, 3]``: the first less the third, the second less the third, the third."""
+    x, y, z = v[c, 0], v[c, 1], v[c, 2]
+    return v[a, 0] - x, v[a, 1] - y, v[a, 2] - z, v[b, 0] - x, v[b, 1] - y, v[b, 2] - z, x, y, z
 
 
-@nb.njit(cache=True)
-def _xyw(m, corner, k):  # type: ignore[no-untyped-def]
-    """x, y and w of a corner in clip space."""
-    x, y, z = corner[k, 0], corner[k, 1], corner[k, 2]
+@nb.njit(cache=True, inline="always")
+def _depths(m, positions, a, b, c):  # type: ignore[no-untyped-def]
+    """w of the first and the second corner less that of the third, which comes next; and det(x, y, w of all three)."""
+    x_a, y_a, w_a = _xyw(m, positions, a)
+    x_b, y_b, w_b = _xyw(m, positions, b)
+    x_c, y_c, w_c = _xyw(m, positions, c)
+    det = x_a * (y_b * w_c - w_b * y_c) - y_a * (x_b * w_c - w_b * x_c) + w_a * (x_b * y_c - y_b * x_c)
+    return _f(w_a - w_c), _f(w_b - w_c), _f(w_c), det
+
+
+@nb.njit(cache=True, inline="always")
+def _xyw(m, positions, vertex):  # type: ignore[no-untyped-def]
+    """x, y and w of a vertex in clip space."""
+    x, y, z = positions[vertex, 0], positions[vertex, 1], positions[vertex, 2]
     return (
         m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
         m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
