@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -13,16 +10,15 @@ from numba.np.ufunc.parallel import threading_layer
 
 Made = TypeVar("Made")
 
-LEAST_PRIORITY = 19
-
 
 class Ahead(Generic[Made]):
     """What `make` gives, one after another; never two at once. Compiled kernels that run meanwhile share the cores with
-    those of `make`."""
+    those of `make`, whose thread has the same priority: with less of it, whoever takes would wait for all other
+    programs."""
 
     def __init__(self, make: Callable[[], Made]) -> None:
         self._make = make
-        self._pool = ThreadPoolExecutor(1, "ahead", _give_way)
+        self._pool = ThreadPoolExecutor(1, "ahead")
         self._coming: Future[Made] | None = None
 
     @property
@@ -48,13 +44,6 @@ class Ahead(Generic[Made]):
     def close(self) -> None:
         """End the thread after what it has at hand."""
         self._pool.shutdown(cancel_futures=True)
-
-
-def _give_way() -> None:
-    """Let this thread, and those that its kernels start, take what others leave of the cores. Only Linux knows
-    priorities of threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_PRIORITY)
 
 
 def kernels_may_overlap() -> bool:
