@@ -25,7 +25,7 @@ from shared import errors, keys
 from shared import messages as m
 from shared.client import Client
 from shared.scene import Scene, UvTexture
-from shared.wire import pack, unpack
+from shared.wire import join, pack, unpack
 
 SETTINGS = {"steps": 6, "alpha": 0.05, "held_out_views": 1, "check_views": 0, "octaves": 2, "stepper": "momentum"}
 
@@ -193,7 +193,7 @@ def test_who_does_not_listen_neither_slows_the_job_nor_makes_the_server_grow(ser
         while m.Ended not in kinds:
             assert time.monotonic() < deadline, f"the end was never told, only {kinds}"
             if deaf.poll(5_000):
-                kinds.append(type(unpack(deaf.recv_multipart()).message))
+                kinds.append(type(unpack(join(list(deaf.recv_multipart()))).message))
             else:  # who takes nothing for a minute is given up; as a client does, it asks again
                 deaf.send_multipart(pack(m.Watch(watched.id), 2))
         assert kinds.count(m.Preview) < 40

@@ -266,6 +266,7 @@ def test_timm_weights_are_read_and_folding_changes_no_logit(suffix: str, checkpo
     import timm
     from safetensors.torch import save_file
 
+    torch.manual_seed(0)  # some weights put so many values at the kinks of its activations that gradients differ
     model = with_lively_norms(timm.create_model("mobilenetv3_small_050"))
     path = checkpoints / "timm" / f"mobilenetv3_small_050.{suffix}"
     path.parent.mkdir()
