@@ -6,18 +6,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+import torch
 from numba.np.ufunc.parallel import threading_layer
 
 Made = TypeVar("Made")
 
 
 class Ahead(Generic[Made]):
-    """What `make` gives, one after another; never two at once. Compiled kernels that run meanwhile share the cores with
-    those of `make`, whose thread has the same priority: with less of it, whoever takes would wait for all other
-    programs."""
+    """What `make`, which works on `device`, gives, one after another; never two at once.
 
-    def __init__(self, make: Callable[[], Made]) -> None:
+    Compiled kernels that run meanwhile share the cores with those of `make`. Its thread has the same priority: with
+    less of it, whoever takes would wait for all other programs.
+    """
+
+    def __init__(self, make: Callable[[], Made], device: torch.device) -> None:
         self._make = make
+        self._on_cpu = device.type == "cpu"
         self._pool = ThreadPoolExecutor(1, "ahead")
         self._coming: Future[Made] | None = None
 
@@ -32,8 +36,9 @@ class Ahead(Generic[Made]):
         return self._make() if coming is None else coming.result()
 
     def begin(self) -> None:
-        """Have the next made from now on, where kernels may run from two threads at once; else :meth:`take` will."""
-        if self._coming is None and kernels_may_overlap():
+        """Have the next made from now on, on a CPU and where kernels may run from two threads at once; else
+        :meth:`take` will."""
+        if self._coming is None and self._on_cpu and kernels_may_overlap():
             self._coming = self._pool.submit(self._make)
 
     def wait(self) -> None:

@@ -141,7 +141,11 @@ def _row(times: list[float], classifier: list[float]) -> dict[str, object]:
 def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     settings = problem.job.settings
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
-    fixed = problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
+
+    def anew() -> Transport:
+        return problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
+
+    fixed, ahead = anew(), Ahead(anew, problem.device)
     move, theta = mover(problem), problem.texture.start
     with torch.no_grad():
         pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
@@ -152,15 +156,9 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
         _, slope = gradient(problem, theta, prepared, 0)  # type: ignore[arg-type]
         theta = project(move.step(theta, slope, 0.001), problem.texture.start, None, "linf")
 
-    def prepared() -> Transport:
-        return problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
-
-    ahead = Ahead(prepared)
-
     def resampled() -> None:
         batch = ahead.take()
-        if problem.device.type == "cpu":  # as the loop does
-            ahead.begin()
+        ahead.begin()
         step(batch)
         ahead.wait()
 

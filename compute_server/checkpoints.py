@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import AssistiveError
-from shared.wire import decode, encode, load_frames, save_frames
+from shared.wire import byte_count, decode, encode, load_frames, save_frames
 
 from .ledger import check_space
 from .optimize import Checkpoint, Keeper
@@ -82,7 +82,7 @@ class FileKeeper:
         """See :class:`compute_server.optimize.Keeper`. A full disk costs the checkpoint, not the job."""
         frames = encode(checkpoint, lambda tensor: tensor.detach().cpu().numpy())
         try:
-            check_space(self._folder, sum(memoryview(frame).nbytes for frame in frames))
+            check_space(self._folder, byte_count(frames))
             save_frames(frames, self._path)
         except (OSError, AssistiveError) as error:
             log.error("No checkpoint could be written: %s", error)

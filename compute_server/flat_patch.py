@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from shared.errors import JobFailed
 
-from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, schedule
+from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, goes_on, schedule
 from .problem import Problem
 from .render.color import from_bytes
 from .sites import on_patch
@@ -49,10 +49,7 @@ def optimise_flat(problem: Problem, observer: Observer, keeper: Keeper | None = 
     def checkpoint() -> Checkpoint:
         return Checkpoint(trace=trace, theta=patch, mover=move.state(), streams=(behind.state(),))
 
-    while trace.steps < settings.steps and trace.outcome == "finished":
-        if observer.cancelled():
-            trace.outcome = "cancelled"
-            break
+    while goes_on(trace, settings.steps, observer):
         began = time.perf_counter()
         step = trace.steps
         report, slope = _gradient(problem, patch, list(itertools.islice(behind, settings.views)), step, rng)

@@ -19,7 +19,7 @@ from shared import errors
 from shared import messages as m
 from shared.limits import Limits, check_limits
 from shared.scene import check_scene
-from shared.wire import Frame, join, unpack
+from shared.wire import Frame, byte_count, join, unpack
 
 from .ledger import Ledger, Room
 from .waiting import job_work
@@ -66,8 +66,7 @@ class Intake:
 
     def concerns(self, client: bytes, parts: Sequence[Frame], kind: str) -> bool:
         """Whether a message is to be read here; any that came in pieces is."""
-        large = sum(memoryview(part).nbytes for part in parts) > LARGE
-        return large or kind == "Submit" or (client in self._under_way and kind != "Hello")
+        return byte_count(parts) > LARGE or kind == "Submit" or (client in self._under_way and kind != "Hello")
 
     def put(self, client: bytes, owner: str, number: int, parts: list[Frame]) -> None:
         """Have a message read, which empties `parts`; a job in it is booked for `owner`."""

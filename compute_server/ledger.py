@@ -24,7 +24,7 @@ from shared import errors
 from shared import messages as m
 from shared.errors import ErrorData
 from shared.version import PROTOCOL, VERSION
-from shared.wire import Frame, load_frames, load_stored, pack, peek, save_frames
+from shared.wire import Frame, byte_count, load_frames, load_stored, pack, peek, save_frames
 
 VARIABLE = "ASSISTIVE_HOME"
 #: Room that is left on the disk, whatever comes.
@@ -197,7 +197,7 @@ class Ledger:
         if self.find(job.id) is not None:
             return False
         self._check_room(client, room)
-        size = sum(memoryview(frame).nbytes for frame in frames)
+        size = byte_count(frames)
         check_space(self.home, size)
         folder = self.folder(job.id)
         folder.mkdir(exist_ok=True, mode=0o700)

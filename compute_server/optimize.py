@@ -208,10 +208,7 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     run = _Run(problem, keeper.load())
     trace, best = run.trace, run.best
     with contextlib.closing(run.batches):
-        while trace.steps < settings.steps and trace.outcome == "finished":
-            if observer.cancelled():
-                trace.outcome = "cancelled"
-                break
+        while goes_on(trace, settings.steps, observer):
             began = time.perf_counter()
             step = trace.steps
             batch = run.batches.take(run.theta, step)
@@ -233,6 +230,15 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     trace.theta = best.theta
     keeper.save(run.checkpoint())
     return trace
+
+
+def goes_on(trace: Trace, steps: int, observer: Observer) -> bool:
+    """Whether a loop is to take another step; asks the observer, and notes in `trace` that it has ended the job."""
+    if trace.steps >= steps or trace.outcome != "finished":
+        return False
+    if observer.cancelled():
+        trace.outcome = "cancelled"
+    return trace.outcome == "finished"
 
 
 def schedule(step: int, steps: int) -> float:
@@ -305,7 +311,7 @@ class _Batches:
         self._trace = trace
         self._stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
         self._fixed: dict[int, Batch] = {}
-        self._ahead = Ahead(lambda: self._prepared(self._drawn(settings.views), self._trace.steps))
+        self._ahead = Ahead(lambda: self._prepared(self._drawn(settings.views), self._trace.steps), problem.device)
         self._before_ahead = ""
         self.miner = Miner(rig, settings) if settings.mined else None
 
@@ -340,7 +346,7 @@ class _Batches:
 
     def _taken_ahead(self, *, more: bool) -> Batch:
         batch = self._ahead.take()
-        if more and self._problem.device.type == "cpu":
+        if more:
             self._before_ahead = self._stream.state()
             self._ahead.begin()
         return batch

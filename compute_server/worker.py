@@ -25,7 +25,7 @@ from shared import messages as m
 from shared.arrays import validate
 from shared.client import outcome
 from shared.scene import View
-from shared.wire import Envelope, load_stored, pack, save_frames, unpack
+from shared.wire import Envelope, byte_count, load_stored, pack, save_frames, unpack
 
 from . import orders
 from .checkpoints import FileKeeper, Paused
@@ -216,7 +216,7 @@ def _store(ended: m.Ended, path: Path) -> None:
     except errors.InvalidInput as error:
         raise errors.JobFailed(error.message) from error
     frames = pack(ended)
-    check_space(path.parent, sum(memoryview(frame).nbytes for frame in frames))
+    check_space(path.parent, byte_count(frames))
     try:
         save_frames(frames, path)
     except OSError as error:

@@ -21,7 +21,7 @@ from .errors import InvalidInput, ServerUnreachable, from_data
 from .keys import Credentials, credentials, fingerprint, is_local, known_servers
 from .limits import check_size
 from .version import VERSION
-from .wire import Envelope, join, pack, split, unpack
+from .wire import Envelope, byte_count, join, pack, split, unpack
 
 DEFAULT_PORT = 5765
 DEFAULT_ADDRESS = f"tcp://127.0.0.1:{DEFAULT_PORT}"
@@ -132,7 +132,7 @@ class Client:
         number = next(self._numbers)
         frames = pack(message, number)
         if self._welcome is not None and self._welcome.message_bytes is not None:
-            check_size(sum(memoryview(frame).nbytes for frame in frames), self._welcome.message_bytes)
+            check_size(byte_count(frames), self._welcome.message_bytes)
         self._socket.send_multipart(split(frames), copy=False)
         return number
 

@@ -13,7 +13,7 @@ import numpy as np
 from . import messages as m
 from .errors import InvalidInput
 from .scene import UvTexture
-from .wire import PIECE, Frame
+from .wire import PIECE, Frame, byte_count
 
 MIB = 1 << 20
 #: The header describes; what is large goes into frames.
@@ -42,7 +42,7 @@ def check_header(frames: Sequence[Frame]) -> None:
 def check_frames(parts: Sequence[Frame], limits: Limits) -> None:
     """Raise :class:`InvalidInput`, which says the limit, for a multipart as it came, of which only the header is to be
     read."""
-    check_size(sum(memoryview(part).nbytes for part in parts), limits.message_bytes)
+    check_size(byte_count(parts), limits.message_bytes)
     allowed = FRAMES + limits.message_bytes // PIECE
     if len(parts) > allowed:
         raise InvalidInput(f"The message has {len(parts)} parts; at most {allowed} are allowed.")

@@ -11,7 +11,7 @@ import hashlib
 import mmap
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,7 +21,7 @@ import numpy as np
 
 from .arrays import validate
 from .errors import InvalidInput, ProtocolMismatch
-from .messages import Message
+from .messages import Job, Message
 from .scene import Scene
 from .version import OLDEST_FILE, OLDEST_PROTOCOL, PROTOCOL, VERSION
 
@@ -133,6 +133,11 @@ def pack(message: Message, request: int = 0) -> list[Frame]:
     )
 
 
+def byte_count(frames: Iterable[Frame]) -> int:
+    """How many bytes frames or their parts have together."""
+    return sum(memoryview(frame).nbytes for frame in frames)
+
+
 def split(frames: Sequence[Frame]) -> list[Frame]:
     """A multipart as it crosses a socket: frames of :data:`PIECE` bytes and more in pieces of so many. A piece that is
     full is followed by another of its frame, which may be empty. The header stays whole. Copies nothing."""
@@ -158,7 +163,7 @@ def join(parts: list[Frame]) -> list[Frame]:
 
 def _joined(coming: deque[Frame], pieces: int) -> Frame:
     """The first so many of the frames that are `coming`, taken from there, as one."""
-    whole = np.empty(sum(memoryview(piece).nbytes for piece in islice(coming, pieces)), np.uint8)
+    whole = np.empty(byte_count(islice(coming, pieces)), np.uint8)
     filled = 0
     for _ in range(pieces):
         piece = np.frombuffer(coming.popleft(), np.uint8)  # numpy copies without holding up other threads
@@ -167,11 +172,11 @@ def _joined(coming: deque[Frame], pieces: int) -> Frame:
     return whole.data
 
 
-def fingerprint(scene: Scene) -> str:
-    """The SHA-256 of the bytes that `scene` has on the wire, in hexadecimal: the same for the same scene, on either
-    side, in any process."""
+def fingerprint(value: Scene | Job) -> str:
+    """The SHA-256 of the bytes that a scene or job has on the wire, in hexadecimal: the same for the same value, on
+    either side, in any process."""
     digest = hashlib.sha256()
-    for frame in encode(scene):
+    for frame in encode(value):
         digest.update(frame)
     return digest.hexdigest()
 

@@ -17,7 +17,7 @@ from shared import messages as m
 from shared.errors import MissingWeights
 from shared.presets import changed
 from shared.scene import Scene, UvTexture, View
-from shared.wire import encode, load_message, save_message
+from shared.wire import fingerprint, load_message, save_message
 
 from ..classifiers import find, loaded
 from ..files import make_folder
@@ -157,7 +157,4 @@ def _lacking(name: str) -> MissingWeights | None:
 
 def _key(job: m.Job, device: torch.device) -> str:
     """A name that says all that the result depends on."""
-    digest = hashlib.sha256(str(device).encode())
-    for frame in encode(job):
-        digest.update(bytes(frame))
-    return digest.hexdigest()[:24]
+    return hashlib.sha256(f"{device} {fingerprint(job)}".encode()).hexdigest()[:24]

@@ -20,8 +20,8 @@ NAMES = ("empty-panel", "ready", "running", "result-applied", "server-down", "co
 CROP = (318, 34, 1322, 898)
 #: What stands at the lower edge of the viewport is wider.
 CROPS = {"confidence-sphere": (0, 34, 1322, 898)}
-COLORS = 128
-MOST_BYTES = 160_000
+COLORS = 64
+MOST_BYTES = 150_000
 
 
 def main() -> int:

@@ -72,6 +72,14 @@ TOWARD = f"""(lambda around, cell: [
 DATA = "[sorted(item.name for item in kind) for kind in (bpy.data.objects, bpy.data.materials, bpy.data.images)]"
 
 
+def click_marked(window: Window) -> None:
+    """Click where the mouse is: the viewport turns, to look from the marked cell."""
+    rotation, (toward, _) = window.value(ROTATION), window.value(TOWARD)
+    window.key("LEFTMOUSE")
+    window.wait_for(f"{ROTATION} != tuple({rotation!r})")
+    assert window.value(TOWARD)[1] == toward
+
+
 def test_the_sphere_shows_from_where_a_jobs_result_is_recognised(window: Window, server: str) -> None:
     with_result(window, server, **VISIBLE)
     window.run("bpy.ops.assistive.apply_result()")
@@ -93,7 +101,7 @@ def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(win
     for title in ("Run", "Mask", "Object & Target"):
         window.click_text(title, panel)
     hover(window)
-    plain, rotation, data = middle(window), window.value(ROTATION), window.value(DATA)
+    plain, data = middle(window), window.value(DATA)
     window.run(MEASURE)
 
     window.click(window.open_panel("Confidence Sphere", "Show Sphere", panel).center)
@@ -114,10 +122,7 @@ def test_the_sphere_is_shown_turned_to_by_a_click_and_hidden_without_a_trace(win
     window.wait_for(f"{MARKED} is not None")
     window.wait_for_text("azimuth", window.region("WINDOW"))
     window.screenshot("sphere-picking")
-    toward, _ = window.value(TOWARD)
-    window.key("LEFTMOUSE")
-    window.wait_for(f"{ROTATION} != tuple({rotation!r})")
-    assert window.value(TOWARD)[1] == toward
+    click_marked(window)
     window.screenshot("sphere-picked")
     window.key("ESC")
     window.wait_for(f"not {PICKING} and {MARKED} is None")
@@ -137,15 +142,11 @@ def test_a_cell_clicked_in_a_quad_view_turns_its_free_view(window: Window) -> No
     window.run("bpy.ops.assistive.show_sphere()")
     window.run("bpy.ops.assistive.pick_view('INVOKE_DEFAULT')")
     window.wait_for(PICKING)
-    rotation = window.value(ROTATION)
     across, down = window.region("WINDOW").center  # of the front view
     window.move((across, down - 40))
     window.wait_for(f"{MARKED} is not None")
     window.screenshot("sphere-picking-quad")
-    toward, _ = window.value(TOWARD)
-    window.key("LEFTMOUSE")
-    window.wait_for(f"{ROTATION} != tuple({rotation!r})")
-    assert window.value(TOWARD)[1] == toward
+    click_marked(window)
     window.key("ESC")
     window.wait_for(f"not {PICKING}")
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 import pytest
+import torch
 
 from compute_server import ahead
 from compute_server.ahead import Ahead, kernels_may_overlap
+
+CPU = torch.device("cpu")
 
 
 @numba.njit(parallel=True)
@@ -31,7 +34,7 @@ def kernels_have_run() -> None:
 def numbers() -> Iterator[Ahead[tuple[int, str]]]:
     """Numbers, and the name of the thread that made each."""
     count = itertools.count()
-    made = Ahead(lambda: (next(count), threading.current_thread().name))
+    made = Ahead(lambda: (next(count), threading.current_thread().name), CPU)
     yield made
     made.close()
 
@@ -68,7 +71,7 @@ def test_what_went_wrong_is_raised_where_the_thing_is_taken_and_only_once() -> N
             raise outcome
         return outcome
 
-    made = Ahead(make)
+    made = Ahead(make, CPU)
     made.begin()
     made.wait()
     with pytest.raises(ValueError, match="no view"):
@@ -84,7 +87,7 @@ def test_closing_waits_for_what_is_under_way() -> None:
         goes_on.wait(30)
         ended.set()
 
-    made = Ahead(make)
+    made = Ahead(make, CPU)
     made.begin()
     threading.Timer(0.05, goes_on.set).start()
     made.close()
