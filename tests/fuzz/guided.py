@@ -8,14 +8,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from .messages import Multipart, seeds
+if TYPE_CHECKING:
+    from .messages import Multipart
 
 
 def found(folder: Path, runs: int) -> list[Multipart]:
     """The messages that reach all the code that was reached in so many `runs`; none without atheris."""
+    from .messages import seeds  # late: what is imported before the search begins cannot be watched by it
+
     folder.mkdir(parents=True, exist_ok=True)
     for number, frames in enumerate(seeds()):
         (folder / f"seed-{number}").write_bytes(msgspec.msgpack.encode(frames))
