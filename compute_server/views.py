@@ -305,8 +305,11 @@ def background_pictures(rig: Rig, kind: Backgrounds, rng: np.random.Generator) -
 
 def background(rng: np.random.Generator, makers: Sequence[Maker]) -> np.ndarray:
     """A background by one of `makers`, ``[B, B, 3] uint8`` display-encoded."""
-    make = makers[rng.integers(len(makers))]
-    return np.asarray(np.clip(make(rng), 0, 1) * 255, np.uint8)
+    return makers[rng.integers(len(makers))](rng)
+
+
+def _bytes(colors: np.ndarray) -> np.ndarray:
+    return (np.clip(colors, 0, 1) * 255).astype(np.uint8)
 
 
 def _colors(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -316,7 +319,7 @@ def _colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _flat(rng: np.random.Generator) -> np.ndarray:
-    return np.broadcast_to(_colors(rng, 1), (BACKGROUND_SIZE, BACKGROUND_SIZE, 3))
+    return np.tile(_bytes(_colors(rng, 1)), (BACKGROUND_SIZE, BACKGROUND_SIZE, 1))
 
 
 def _horizon(rng: np.random.Generator) -> np.ndarray:
@@ -325,29 +328,44 @@ def _horizon(rng: np.random.Generator) -> np.ndarray:
     split = int(rng.uniform(0.2, 0.8) * BACKGROUND_SIZE)
     upper = np.linspace(top, middle_1, split)
     lower = np.linspace(middle_2, bottom, BACKGROUND_SIZE - split)
-    picture = np.concatenate([upper, lower])[:, None, :] + rng.normal(0, 0.02, (BACKGROUND_SIZE, BACKGROUND_SIZE, 1))
-    return np.asarray(picture)
+    planes = np.concatenate([upper, lower]).T[:, :, None] + rng.normal(0, 0.02, (BACKGROUND_SIZE, BACKGROUND_SIZE))
+    return _interleaved(planes)
 
 
 def _blocks(rng: np.random.Generator) -> np.ndarray:
     """Overlapping rectangles: edges and corners, as rooms and streets have."""
-    picture = np.array(_flat(rng))
-    for color in _colors(rng, int(rng.integers(6, 30))):
-        (x, y), (width, height) = rng.integers(-12, BACKGROUND_SIZE, 2), rng.integers(3, 40, 2)
-        picture[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = color
-    return picture
+    ground = _colors(rng, 1)
+    others = _colors(rng, int(rng.integers(6, 30)))
+    which = np.zeros((BACKGROUND_SIZE, BACKGROUND_SIZE), np.uint8)
+    far = BACKGROUND_SIZE
+    boxes = rng.integers((-12, -12, 3, 3), (far, far, 40, 40), (len(others), 4)).tolist()
+    for index, (x, y, width, height) in enumerate(boxes, start=1):
+        which[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = index
+    return _bytes(np.concatenate([ground, others]))[which]
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:
     """Noise with spectrum 1/f^β, as natural pictures have on average, in two colours."""
-    frequency = np.hypot(np.fft.fftfreq(BACKGROUND_SIZE)[:, None], np.fft.rfftfreq(BACKGROUND_SIZE)[None, :])
-    frequency[0, 0] = np.inf
-    spectrum = np.fft.rfft2(rng.normal(size=(BACKGROUND_SIZE, BACKGROUND_SIZE))) / frequency ** rng.uniform(0.7, 1.6)
+    spectrum = np.fft.rfft2(rng.normal(size=(BACKGROUND_SIZE, BACKGROUND_SIZE))) / _FREQUENCY ** rng.uniform(0.7, 1.6)
     field = np.fft.irfft2(spectrum, (BACKGROUND_SIZE, BACKGROUND_SIZE))
     blend = 0.5 + field / (4 * field.std())
     dark, light = _colors(rng, 2)
-    return np.asarray(dark + blend[:, :, None] * (light - dark))
+    return _interleaved(dark[:, None, None] + blend * (light - dark)[:, None, None])
 
+
+def _interleaved(planes: np.ndarray) -> np.ndarray:
+    """``[B, B, 3] uint8`` of colours ``[3, B, B]``: NumPy is slow where the innermost axis is short."""
+    return np.ascontiguousarray(_bytes(planes).transpose(1, 2, 0))
+
+
+def _frequency() -> np.ndarray:
+    """Of each coefficient of ``rfft2``, in cycles per pixel; infinite for the mean, which is taken away so."""
+    frequency = np.hypot(np.fft.fftfreq(BACKGROUND_SIZE)[:, None], np.fft.rfftfreq(BACKGROUND_SIZE)[None, :])
+    frequency[0, 0] = np.inf
+    return frequency
+
+
+_FREQUENCY = _frequency()
 
 #: What makes each kind of backgrounds up.
 MAKERS: dict[str, tuple[Maker, ...]] = {

@@ -16,6 +16,9 @@ import torch
 from .geometry import Geometry
 from .rasterizer import Visibility
 
+#: Samples on a side of the tiles that say what is hidden.
+TILE = 4
+
 
 class NumbaRasterizer:
     """See :class:`~compute_server.render.rasterizer.Rasterizer`; computes on the CPU whatever the device."""
@@ -48,14 +51,15 @@ def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @nb.njit(cache=True)
 def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-untyped-def]
-    """Clip coordinates `clip` [V, 4], and where vertices beyond the near plane lie among the samples, `at` [V, 2]
-    (column and row; NaN for the others)."""
+    """Clip coordinates `clip` [V, 4], and where vertices beyond the near plane lie among the samples, `at` [V, 3]
+    (column, row and depth; NaN for the others)."""
     for vertex in range(np.uint64(positions.shape[0])):
         x, y, z = positions[vertex, 0], positions[vertex, 1], positions[vertex, 2]
         for row in range(np.uint64(4)):
             clip[vertex, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]
-        at[vertex, 0] = at[vertex, 1] = np.nan
+        at[vertex, 0] = at[vertex, 1] = at[vertex, 2] = np.nan
         if clip[vertex, 3] > 0.0 and clip[vertex, 2] + clip[vertex, 3] >= 0.0:
+            at[vertex, 2] = clip[vertex, 2] / clip[vertex, 3]
             at[vertex, 0] = (clip[vertex, 0] / clip[vertex, 3] + 1.0) * 0.5 * width - 0.5
             at[vertex, 1] = (1.0 - clip[vertex, 1] / clip[vertex, 3]) * 0.5 * height - 0.5
 
@@ -123,38 +127,46 @@ def _sample_grid(height, width):  # type: ignore[no-untyped-def]
     return (np.arange(width) + 0.5) * 2.0 / width - 1.0, 1.0 - (np.arange(height) + 0.5) * 2.0 / height
 
 
-@nb.njit(cache=True)
-def _bounded(low, high, slope, constant, per_slope, offset):  # type: ignore[no-untyped-def]
-    """The columns from `low` to `high` where slope · x + constant ≥ 0, a rounding error beyond included.
+@nb.njit(cache=True, error_model="numpy")
+def _box(clip, at, a, b, c, height, width):  # type: ignore[no-untyped-def]
+    """Columns (left, right) and rows (top, bottom) of the samples that a triangle may cover, an ulp or two beyond
+    included; empty where left > right or top > bottom."""
+    x_a, x_b, x_c, y_a, y_b, y_c = at[a, 0], at[b, 0], at[c, 0], at[a, 1], at[b, 1], at[c, 1]
+    low, high, upper, lower = min(x_a, x_b, x_c), max(x_a, x_b, x_c), min(y_a, y_b, y_c), max(y_a, y_b, y_c)
+    if np.isnan(x_a + x_b + x_c):
+        low, high, upper, lower = _near_box(clip[a], clip[b], clip[c], height, width)
+    left, right = max(np.ceil(low - 1e-6), 0.0), min(np.floor(high + 1e-6), width - 1.0)
+    top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), height - 1.0)
+    return left, right, top, bottom
 
-    x is NDC; ``constant · per_slope + offset`` is the column where the edge is met.
-    """
-    met = constant * per_slope + offset
-    if slope > 0.0:
-        return max(low, np.ceil(met - 1e-7)), high
-    if slope < 0.0:
-        return low, min(high, np.floor(met + 1e-7))
-    return low, (high if constant >= 0.0 else -1.0)
+
+@nb.njit(cache=True, error_model="numpy")
+def _bound(slope, half):  # type: ignore[no-untyped-def]
+    """Three numbers for an edge that falls by `slope` along a row: where it is met lies at constant · first (columns);
+    the second and the third make it no bound to the left or to the right, when the samples are on its other side."""
+    return -half / (slope or 1.0), (0.0 if slope > 0.0 else -np.inf), (0.0 if slope < 0.0 else np.inf)
 
 
-@nb.njit(cache=True)
-def _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, winner):  # type: ignore[no-untyped-def]
-    """Depth-test one triangle into `depth` and `winner` [H, W], between columns `left` and `right`, rows
-    `top` and `bottom`."""
+@nb.njit(cache=True, error_model="numpy")
+def _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner):  # type: ignore[no-untyped-def]
+    """Depth-test one triangle into `depth` and `winner` [H, W], within its `box`."""
     a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(clip, a, b, c)
     if det == 0.0:
         return
-    z_a, z_b, z_c = clip[a, 2], clip[b, 2], clip[c, 2]
-    z_x = (a_x * z_a + b_x * z_b + c_x * z_c) / det
-    z_y = (a_y * z_a + b_y * z_b + c_y * z_c) / det
-    z_1 = (a_1 * z_a + b_1 * z_b + c_1 * z_c) / det
+    left, right, top, bottom = box
+    z_a, z_b, z_c = clip[a, 2] / det, clip[b, 2] / det, clip[c, 2] / det
+    z_x, z_y = a_x * z_a + b_x * z_b + c_x * z_c, a_y * z_a + b_y * z_b + c_y * z_c
+    z_1 = a_1 * z_a + b_1 * z_b + c_1 * z_c
     half = 0.5 * x.shape[0]
-    per_a, per_b, per_c = -half / (a_x or 1.0), -half / (b_x or 1.0), -half / (c_x or 1.0)
+    middle = half - 0.5
+    per_a, low_a, high_a = _bound(a_x, half)
+    per_b, low_b, high_b = _bound(b_x, half)
+    per_c, low_c, high_c = _bound(c_x, half)
     for row in range(np.uint64(top), np.uint64(bottom + 1)):
         a_r, b_r, c_r = a_y * y[row] + a_1, b_y * y[row] + b_1, c_y * y[row] + c_1
-        low, high = _bounded(left, right, a_x, a_r, per_a, half - 0.5)
-        low, high = _bounded(low, high, b_x, b_r, per_b, half - 0.5)
-        low, high = _bounded(low, high, c_x, c_r, per_c, half - 0.5)
+        met_a, met_b, met_c = a_r * per_a + middle, b_r * per_b + middle, c_r * per_c + middle
+        low = max(left, np.ceil(max(met_a + low_a, met_b + low_b, met_c + low_c) - 1e-7))
+        high = min(right, np.floor(min(met_a + high_a, met_b + high_b, met_c + high_c) + 1e-7))
         if not low <= high:
             continue
         first, last = np.uint64(low), np.uint64(high)
@@ -177,28 +189,69 @@ def _inside(x, a_x, a_r, b_x, b_r, c_x, c_r):  # type: ignore[no-untyped-def]
     return e_a >= 0.0 and e_b >= 0.0 and e_c >= 0.0 and e_a + e_b + e_c > 0.0
 
 
-@nb.njit(cache=True, parallel=True, nogil=True)
+@nb.njit(cache=True)
+def _faces_away(at, a, b, c):  # type: ignore[no-untyped-def]
+    """Whether a triangle's corners come clockwise; never where one lies before the near plane (NaN)."""
+    x, y = at[a, 0], at[a, 1]
+    return (at[b, 0] - x) * (at[c, 1] - y) - (at[b, 1] - y) * (at[c, 0] - x) > 0.0
+
+
+@nb.njit(cache=True)
+def _farthest(depth, farthest):  # type: ignore[no-untyped-def]
+    """The greatest depth in each tile of TILE × TILE samples."""
+    farthest[:] = -np.inf
+    for row in range(np.uint64(depth.shape[0])):
+        tiles = farthest[row // np.uint64(TILE)]
+        for column in range(np.uint64(depth.shape[1])):
+            tile = column // np.uint64(TILE)
+            tiles[tile] = max(tiles[tile], depth[row, column])
+
+
+@nb.njit(cache=True)
+def _hidden(at, a, b, c, box, farthest):  # type: ignore[no-untyped-def]
+    """Whether all that lies in the tiles of a triangle's box is nearer than the triangle."""
+    left, right, top, bottom = box
+    near = min(at[a, 2], at[b, 2], at[c, 2])
+    for row in range(np.uint64(top) // np.uint64(TILE), np.uint64(bottom) // np.uint64(TILE) + np.uint64(1)):
+        for column in range(np.uint64(left) // np.uint64(TILE), np.uint64(right) // np.uint64(TILE) + np.uint64(1)):
+            if not farthest[row, column] < near:
+                return False
+    return True
+
+
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
-    """Index of the nearest triangle, [N, H, W] int32, −1 where there is none."""
+    """Index of the nearest triangle, [N, H, W] int32, −1 where there is none.
+
+    What faces away comes second: of a closed body most of it is hidden by then, and a look at a few tiles tells.
+    """
     winner = np.empty((matrices.shape[0], height, width), np.int32)
     x, y = _sample_grid(height, width)
     for view in nb.prange(matrices.shape[0]):
         seen = winner[view]
         seen[:] = -1
-        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 2))
+        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 3))
         _project(positions, matrices[view], height, width, clip, at)
         depth = np.full((height, width), np.inf)
+        away, many = np.empty(triangles.shape[0], np.int32), np.uint64(0)
         for index in range(np.uint64(triangles.shape[0])):
             a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
-            x_a, x_b, x_c, y_a, y_b, y_c = at[a, 0], at[b, 0], at[c, 0], at[a, 1], at[b, 1], at[c, 1]
-            low, high, upper, lower = min(x_a, x_b, x_c), max(x_a, x_b, x_c), min(y_a, y_b, y_c), max(y_a, y_b, y_c)
-            if np.isnan(x_a + x_b + x_c):
-                low, high, upper, lower = _near_box(clip[a], clip[b], clip[c], height, width)
-            # An ulp or two beyond included.
-            left, right = max(np.ceil(low - 1e-6), 0.0), min(np.floor(high + 1e-6), width - 1.0)
-            top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), height - 1.0)
-            if left <= right and top <= bottom:
-                _draw_triangle(index, clip, a, b, c, left, right, top, bottom, x, y, depth, seen)
+            box = _box(clip, at, a, b, c, height, width)
+            if not (box[0] <= box[1] and box[2] <= box[3]):
+                continue
+            if _faces_away(at, a, b, c):
+                away[many] = index
+                many += np.uint64(1)
+            else:
+                _draw_triangle(index, clip, a, b, c, box, x, y, depth, seen)
+        farthest = np.empty((height // TILE + 1, width // TILE + 1))
+        _farthest(depth, farthest)
+        for i in range(many):
+            index = np.uint64(away[i])
+            a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
+            box = _box(clip, at, a, b, c, height, width)
+            if not _hidden(at, a, b, c, box, farthest):
+                _draw_triangle(index, clip, a, b, c, box, x, y, depth, seen)
     return winner
 
 
@@ -220,7 +273,7 @@ def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[n
     sample = np.empty(view_start[-1], np.int32)
     x, y = _sample_grid(height, width)
     for view in nb.prange(views):
-        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 2))
+        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 3))
         _project(positions, matrices[view], height, width, clip, at)
         cursor, last = np.uint64(view_start[view]), -1
         a_x = a_y = a_1 = b_x = b_y = b_1 = c_x = c_y = c_1 = 0.0

@@ -129,6 +129,14 @@ def _edge_on() -> tuple[Mesh, tuple[Camera, ...]]:
     return merged(plane(), sphere(12, 6, 0.4)), (camera((0, -5, 0)),)
 
 
+def _bowl() -> tuple[Mesh, tuple[Camera, ...]]:
+    """A sphere without its top, with one inside: what faces away is seen through the opening, and hidden elsewhere."""
+    body = sphere()
+    low = body.positions[body.triangles][:, :, 2].mean(axis=1) < 0.5
+    cut = mesh(body.positions, body.triangles[low])
+    return merged(cut, sphere(12, 6, 0.3)), (camera((0.4, -2, 2.5)), camera((0.1, 0.2, 4)))
+
+
 SCENES: dict[str, Callable[[], tuple[Mesh, tuple[Camera, ...]]]] = {
     "triangle": _triangle,
     "clockwise triangle": _clockwise_triangle,
@@ -144,6 +152,7 @@ SCENES: dict[str, Callable[[], tuple[Mesh, tuple[Camera, ...]]]] = {
     "several views": _several,
     "degenerate triangles": _degenerate,
     "plane seen edge on": _edge_on,
+    "bowl": _bowl,
 }
 
 NOTHING = {
