@@ -137,6 +137,12 @@ def _bowl() -> tuple[Mesh, tuple[Camera, ...]]:
     return merged(cut, sphere(12, 6, 0.3)), (camera((0.4, -2, 2.5)), camera((0.1, 0.2, 4)))
 
 
+def _screen() -> tuple[Mesh, tuple[Camera, ...]]:
+    """Shingles that face away from the camera, before and behind a plane that faces it."""
+    shingles = [(x, y, z) for z in (0.4, -0.4) for x, y in ((-0.4, -0.3), (0.3, -0.3), (0.1, 0.4))]
+    return merged(plane(), mesh(shingles, [(0, 2, 1), (3, 5, 4)])), (camera((0.6, -0.8, 4)),)
+
+
 SCENES: dict[str, Callable[[], tuple[Mesh, tuple[Camera, ...]]]] = {
     "triangle": _triangle,
     "clockwise triangle": _clockwise_triangle,
@@ -153,6 +159,7 @@ SCENES: dict[str, Callable[[], tuple[Mesh, tuple[Camera, ...]]]] = {
     "degenerate triangles": _degenerate,
     "plane seen edge on": _edge_on,
     "bowl": _bowl,
+    "screen seen from behind": _screen,
 }
 
 NOTHING = {
