@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
 MAX_SCATTER_BYTES = 256 << 20
+#: Levels of more texels are cleared in blocks of 2^BLOCK_BITS, when something first comes to one: most of a large
+#: texture is not looked at in one step.
+LARGE_LEVEL = 1 << 18
+BLOCK_BITS = 7
 _f = np.float32
 
 
@@ -233,10 +237,20 @@ def gather(pool: Tensor, transport: Transport) -> Tensor:
 def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
     parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
-    pools = torch.zeros(parts, texels, 3)
-    run: Any = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
-    run(grad.reshape(-1, 3).numpy(), *_arrays(transport), pools.numpy())
-    return pools[0] if parts == 1 else pools.sum(dim=0)
+    result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
+    known = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
+    into = result.numpy(), others.numpy(), known
+    if isinstance(transport.taps, MipTaps):
+        _scatter_mips(grad.reshape(-1, 3).numpy(), *_arrays(transport), *into, _large_levels(transport.taps.layout))
+    else:
+        _scatter(grad.reshape(-1, 3).numpy(), *_arrays(transport), *into)
+    _sum_pools(*into)
+    return result
+
+
+def _large_levels(layout: MipLayout) -> int:
+    """How many levels are so large that it pays to look which of their blocks have been cleared."""
+    return sum(rows * columns > LARGE_LEVEL for rows, columns in layout.sizes)
 
 
 def _arrays(transport: Transport) -> tuple[np.ndarray, ...]:
@@ -262,15 +276,19 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _scatter(grad, index, weight, light, pixel, pools):  # type: ignore[no-untyped-def]
-    parts, count = pools.shape[0], pixel.shape[0]
+def _scatter(grad, index, weight, light, pixel, result, others, known):  # type: ignore[no-untyped-def]
+    parts, count = known.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool = pools[part]
+        pool, cleared = result if part == 0 else others[part - 1], known[part]
         for p in range(count * part // parts, count * (part + 1) // parts):
             at = pixel[p]
             r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
             for k in range(index.shape[1]):
-                _add(pool, index[p, k], weight[p, k], r, g, b)
+                texel, w = np.uint64(index[p, k]), weight[p, k]
+                _clear(pool, cleared, texel >> np.uint64(BLOCK_BITS))
+                pool[texel, 0] += w * r
+                pool[texel, 1] += w * g
+                pool[texel, 2] += w * b
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
@@ -304,10 +322,15 @@ def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
-def _scatter_mips(grad, place, sizes, starts, light, pixel, pools):  # type: ignore[no-untyped-def]
-    parts, count = pools.shape[0], pixel.shape[0]
+def _scatter_mips(  # type: ignore[no-untyped-def]
+    grad, place, sizes, starts, light, pixel, result, others, known, large
+):
+    parts, count = known.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool = pools[part]
+        pool, cleared = result if part == 0 else others[part - 1], known[part]
+        small = np.uint64(starts[large]) >> np.uint64(BLOCK_BITS)
+        pool[small << np.uint64(BLOCK_BITS) :] = 0
+        cleared[small:] = True
         for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
             to = np.uint64(pixel[p])
             r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
@@ -315,20 +338,55 @@ def _scatter_mips(grad, place, sizes, starts, light, pixel, pools):  # type: ign
             lower = np.uint64(level)
             blend = level - np.float32(lower)
             at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
-            for k in range(4):
-                _add(pool, at[k], w[k], r, g, b)
+            if lower < large:
+                _clear_blocks(pool, cleared, at)
+            _add(pool, at, w, r, g, b)
             if blend > 0:
                 upper = lower + np.uint64(1)
                 at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
-                for k in range(4):
-                    _add(pool, at[k], w[k], r, g, b)
+                if upper < large:
+                    _clear_blocks(pool, cleared, at)
+                _add(pool, at, w, r, g, b)
 
 
 @nb.njit(cache=True)
-def _add(pool, texel, w, r, g, b):  # type: ignore[no-untyped-def]
-    pool[texel, 0] += w * r
-    pool[texel, 1] += w * g
-    pool[texel, 2] += w * b
+def _add(pool, at, w, r, g, b):  # type: ignore[no-untyped-def]
+    """Give four taps their shares of a colour."""
+    for k in range(4):
+        pool[at[k], 0] += w[k] * r
+        pool[at[k], 1] += w[k] * g
+        pool[at[k], 2] += w[k] * b
+
+
+@nb.njit(cache=True)
+def _clear_blocks(pool, cleared, at):  # type: ignore[no-untyped-def]
+    """Clear the blocks of four taps where that has not been done."""
+    bits = np.uint64(BLOCK_BITS)
+    if not (cleared[at[0] >> bits] & cleared[at[1] >> bits] & cleared[at[2] >> bits] & cleared[at[3] >> bits]):
+        for k in range(4):
+            _clear(pool, cleared, at[k] >> bits)
+
+
+@nb.njit(cache=True)
+def _clear(pool, cleared, block):  # type: ignore[no-untyped-def]
+    if not cleared[block]:
+        cleared[block] = True
+        pool[block << np.uint64(BLOCK_BITS) : (block + np.uint64(1)) << np.uint64(BLOCK_BITS)] = 0
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _sum_pools(result, others, known):  # type: ignore[no-untyped-def]
+    """Add the blocks of `others` that are `known` to `result`, and clear those that none of them knows."""
+    for block in nb.prange(known.shape[1]):
+        begin = block << BLOCK_BITS
+        end = min(begin + (1 << BLOCK_BITS), result.shape[0])
+        if not known[0, block]:
+            result[begin:end] = 0
+        for part in range(others.shape[0]):
+            if known[part + 1, block]:
+                for texel in range(begin, end):
+                    for channel in range(3):
+                        result[texel, channel] += others[part, texel, channel]
 
 
 def look_up(linear: Tensor, table: Table) -> Tensor:
