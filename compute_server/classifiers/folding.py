@@ -1,4 +1,5 @@
-"""Prepares a network for gradients with respect to its input only: frozen, batch norm folded, channels-last.
+"""Prepares a network for gradients with respect to its input only: frozen, batch norm folded, activations clipped in
+place, channels-last.
 
 Not for training: a prepared network has lost its batch norms. Knows no model library.
 """
@@ -13,6 +14,8 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
+
+from compute_server.classifiers.clipped import clipped
 
 Module = type[nn.Module]
 Splits = Mapping[Module, Callable[[Any], nn.Module]]
@@ -43,8 +46,9 @@ def _fold_batch_norm(network: nn.Module, splits: Splits, opaque: frozenset[Modul
         return network
     if _repeats_a_module(traced):
         return network
-    folded: nn.Module = fuse(traced, inplace=True, no_trace=True)
-    return folded.eval()
+    folded = fuse(traced, inplace=True, no_trace=True)
+    assert isinstance(folded, fx.GraphModule)
+    return clipped(folded).eval()
 
 
 class _Tracer(fx.Tracer):

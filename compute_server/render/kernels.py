@@ -239,11 +239,12 @@ def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
     result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
     known = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
-    into = result.numpy(), others.numpy(), known
+    into: tuple[Any, ...] = (result.numpy(), others.numpy(), known)
+    arguments: tuple[Any, ...] = (grad.reshape(-1, 3).numpy(), *_arrays(transport), *into)
     if isinstance(transport.taps, MipTaps):
-        _scatter_mips(grad.reshape(-1, 3).numpy(), *_arrays(transport), *into, _large_levels(transport.taps.layout))
+        _scatter_mips(*arguments, _large_levels(transport.taps.layout))
     else:
-        _scatter(grad.reshape(-1, 3).numpy(), *_arrays(transport), *into)
+        _scatter(*arguments)
     _sum_pools(*into)
     return result
 

@@ -247,7 +247,7 @@ def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[n
         farthest = np.empty((height // TILE + 1, width // TILE + 1))
         _farthest(depth, farthest)
         for i in range(many):
-            index = np.uint64(away[i])
+            index = away[i]
             a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
             box = _box(clip, at, a, b, c, height, width)
             if not _hidden(at, a, b, c, box, farthest):

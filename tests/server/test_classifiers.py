@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compute_server.classifiers import Classifier, available, labels, load
+from compute_server.classifiers.clipped import ClippedConvolution
 from compute_server.classifiers.folding import prepared
 from compute_server.classifiers.precision import gradient_cosine, survives
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
@@ -314,6 +315,53 @@ def test_a_network_that_cannot_be_folded_stays_as_it_is(build: Callable[[], nn.M
     x = noise(2, 8).permute(0, 3, 1, 2)
     expected = network(x)
     torch.testing.assert_close(prepared(network)(x), expected)
+
+
+class _Clipping(nn.Module):
+    """Convolutions before activations that clip: one after another, in a branch, as a function; and one whose features
+    two others take."""
+
+    def __init__(self, activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.norm, self.entry, self.fourth = nn.BatchNorm2d(4), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = functional.relu(self.norm(self.entry(x)))
+        chain = self.activation(self.second(self.activation(self.first(stem))))
+        # A sum gives the very same gradient to both of its sides.
+        return functional.relu6(self.fourth(chain + self.activation(self.third(chain))) * 4)
+
+
+def with_large_weights(network: nn.Module) -> nn.Module:
+    """So that features come to both limits of ReLU6."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, 0.0, 0.8, generator=torch.Generator().manual_seed(module.in_channels))
+    return network
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, lambda: nn.ReLU6(inplace=True), nn.SiLU])
+def test_convolutions_that_clip_give_the_same_logits_and_gradients(activation: Callable[[], nn.Module]) -> None:
+    network = with_large_weights(with_lively_norms(_Clipping(activation)))
+    x = (6 * noise(2, 12) - 3).permute(0, 3, 1, 2).requires_grad_()
+    expected = network(x)
+    assert 0 < (expected == 6).float().mean() < 1
+    assert (expected == 0).any()
+    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected_gradient,) = torch.autograd.grad(expected, x, direction)
+    found = prepared(network)(x)
+    (gradient,) = torch.autograd.grad(found, x, direction)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-3)
+
+
+def test_all_activations_of_lite_that_clip_are_one_with_their_convolutions(classifier: Classifier) -> None:
+    kinds = [type(module) for module in classifier.network.modules()]
+    used = {node.target for node in classifier.network.graph.nodes if node.op == "call_module"}
+    assert kinds.count(ClippedConvolution) >= 30
+    assert not any(isinstance(classifier.network.get_submodule(name), nn.ReLU6) for name in used)
 
 
 # Reduced precision.
