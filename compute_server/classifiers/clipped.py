@@ -1,8 +1,9 @@
 """Frozen convolutions with the activation that follows them, as one step of autograd on the CPU.
 
-torch keeps a copy of what an in-place ReLU6 is given, and makes a new gradient on its way back: both are as large as the
-features, and take a fifth of EfficientNet-Lite0's time (276 against 222 ms, 15 views of 224², two cores). The clipped
-features tell as well where the gradient goes on, and the next convolution keeps these anyway. Knows no model library.
+torch keeps a copy of what an in-place ReLU6 is given, and makes a new gradient on its way back: both are as large as
+the features, and take a fifth of EfficientNet-Lite0's time (276 against 222 ms, 15 views of 224², two cores). The
+clipped features tell as well where the gradient goes on, and the next convolution keeps these anyway. Knows no model
+library.
 """
 
 from __future__ import annotations

@@ -240,11 +240,12 @@ def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
     known = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
     into: tuple[Any, ...] = (result.numpy(), others.numpy(), known)
-    arguments: tuple[Any, ...] = (grad.reshape(-1, 3).numpy(), *_arrays(transport), *into)
+    arguments: list[Any] = [grad.reshape(-1, 3).numpy(), *_arrays(transport), *into]
+    run: Any = _scatter
     if isinstance(transport.taps, MipTaps):
-        _scatter_mips(*arguments, _large_levels(transport.taps.layout))
-    else:
-        _scatter(*arguments)
+        run = _scatter_mips
+        arguments.append(_large_levels(transport.taps.layout))
+    run(*arguments)
     _sum_pools(*into)
     return result
 

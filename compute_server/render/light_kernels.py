@@ -18,6 +18,8 @@ from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, Sun
 from .lights import AREA_NODES, NEAR_AREA_NODES, NEARNESS, area_nodes
 
 SUN, POINT, SPOT, AREA = range(4)
+#: Samples that are looked at together, so that what lies between two loops stays in the cache.
+BLOCK = 512
 KINDS: dict[type, int] = {SunLight: SUN, PointLight: POINT, SpotLight: SPOT, AreaLight: AREA}
 
 
@@ -75,62 +77,96 @@ def _unit(values: np.ndarray) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-@nb.njit(cache=True, parallel=True, nogil=True)
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _radiance(  # type: ignore[no-untyped-def]
     position, normal, view_start, kinds, values, spans, nodes, first, worlds, share, result
 ):
+    """A block of samples after the other; for each lamp a loop with nothing to choose inside, which takes several
+    samples at a time."""
     share = np.float32(share)
     for view in nb.prange(view_start.shape[0] - 1):
-        begin, end = np.uint64(view_start[view]), np.uint64(view_start[view + 1])
-        around = share * np.float32(math.pi)
-        r, g, b = worlds[view, 0] * around, worlds[view, 1] * around, worlds[view, 2] * around
-        for p in range(begin, end):
-            result[p, 0], result[p, 1], result[p, 2] = r, g, b
-        for lamp in range(first[view], first[view + 1]):
-            kind, value = kinds[lamp], values[lamp]
-            r, g, b = share * value[0], share * value[1], share * value[2]
-            place = value[3], value[4], value[5]
-            d_x, d_y, d_z = value[6], value[7], value[8]
-            one, other = value[9], value[10]
-            low, high = spans[lamp, 0], spans[lamp, 1]
-            if kind == AREA and _nearest(position, begin, end, place) < value[11]:
-                low, high = spans[lamp, 1], spans[lamp, 2]
-            for p in range(begin, end):
-                n_x, n_y, n_z = normal[p, 0], normal[p, 1], normal[p, 2]
-                x, y, z = position[p, 0] - place[0], position[p, 1] - place[1], position[p, 2] - place[2]
-                outward = x * d_x + y * d_y + z * d_z
+        begin, end = view_start[view], view_start[view + 1]
+        used = spans[first[view] : first[view + 1], :2].copy()
+        for i in range(used.shape[0]):
+            lamp = first[view] + i
+            if kinds[lamp] == AREA and _nearest(position[begin:end], values[lamp]) < values[lamp, 11]:
+                used[i] = spans[lamp, 1:]
+        incident = np.empty(BLOCK, np.float32)
+        for start in range(begin, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            p, n, lit = position[start:stop], normal[start:stop], result[start:stop]
+            around = share * np.float32(math.pi)
+            for channel in range(3):
+                lit[:, channel] = worlds[view, channel] * around
+            for i in range(used.shape[0]):
+                value, kind = values[first[view] + i], kinds[first[view] + i]
                 if kind == SUN:
-                    incident = -(n_x * d_x + n_y * d_y + n_z * d_z)
+                    _sun(n, value, incident)
                 elif kind == AREA:
-                    incident = _area(nodes, low, high, x, y, z, n_x, n_y, n_z, max(outward, np.float32(0)), one, other)
+                    _area_lamp(p, n, value, nodes[used[i, 0] : used[i, 1]], incident)
+                elif kind == SPOT:
+                    _spot(p, n, value, incident)
                 else:
-                    inverse = np.float32(1) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
-                    incident = -(n_x * x + n_y * y + n_z * z) * inverse * inverse * inverse
-                    incident *= np.float32(1 / (4 * math.pi))
-                    if kind == SPOT:
-                        t = min(max((outward * inverse - one) / other, np.float32(0)), np.float32(1))
-                        incident *= t * t * (np.float32(3) - np.float32(2) * t)
-                incident = max(incident, np.float32(0))
-                result[p, 0] += incident * r
-                result[p, 1] += incident * g
-                result[p, 2] += incident * b
+                    _point(p, n, value, incident)
+                r, g, b = share * value[0], share * value[1], share * value[2]
+                for k in range(lit.shape[0]):
+                    received = max(incident[k], np.float32(0))
+                    lit[k, 0] += received * r
+                    lit[k, 1] += received * g
+                    lit[k, 2] += received * b
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _sun(normal, value, incident):  # type: ignore[no-untyped-def]
+    """Irradiance of samples for a power of one, like the three that follow; below zero on the far side."""
+    d_x, d_y, d_z = value[6], value[7], value[8]
+    for i in range(normal.shape[0]):
+        incident[i] = -(normal[i, 0] * d_x + normal[i, 1] * d_y + normal[i, 2] * d_z)
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _point(position, normal, value, incident):  # type: ignore[no-untyped-def]
+    for i in range(position.shape[0]):
+        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+        square = max(x * x + y * y + z * z, np.float32(1e-12))
+        toward = -(normal[i, 0] * x + normal[i, 1] * y + normal[i, 2] * z)
+        incident[i] = toward * np.float32(1 / (4 * math.pi)) / (square * np.sqrt(square))
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _spot(position, normal, value, incident):  # type: ignore[no-untyped-def]
+    _point(position, normal, value, incident)
+    for i in range(position.shape[0]):
+        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+        cos = (x * value[6] + y * value[7] + z * value[8]) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
+        t = min(max((cos - value[9]) / value[10], np.float32(0)), np.float32(1))
+        incident[i] *= t * t * (np.float32(3) - np.float32(2) * t)
+
+
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _area_lamp(position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
+    for i in range(position.shape[0]):
+        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+        emitted = max(x * value[6] + y * value[7] + z * value[8], np.float32(0))
+        n_x, n_y, n_z = normal[i, 0], normal[i, 1], normal[i, 2]
+        incident[i] = _area(nodes, x, y, z, n_x, n_y, n_z, emitted, value[9], value[10])
 
 
 @nb.njit(cache=True)
-def _nearest(position, begin, end, place):  # type: ignore[no-untyped-def]
-    """The least squared distance of the samples of a view from a lamp."""
+def _nearest(position, value):  # type: ignore[no-untyped-def]
+    """The least squared distance of samples from a lamp."""
     least = np.float32(np.inf)
-    for p in range(begin, end):
-        x, y, z = position[p, 0] - place[0], position[p, 1] - place[1], position[p, 2] - place[2]
+    for p in range(position.shape[0]):
+        x, y, z = position[p, 0] - value[3], position[p, 1] - value[4], position[p, 2] - value[5]
         least = min(least, x * x + y * y + z * z)
     return least
 
 
-@nb.njit(cache=True)
-def _area(nodes, low, high, x, y, z, n_x, n_y, n_z, emitted, tangent, softness):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _area(nodes, x, y, z, n_x, n_y, n_z, emitted, tangent, softness):  # type: ignore[no-untyped-def]
     """Irradiance at `x`, `y`, `z` from an area lamp for a power of one; see ``lights._area``."""
     zero, total = np.float32(0), np.float32(0)
-    for k in range(np.uint64(low), np.uint64(high)):
+    for k in range(np.uint64(nodes.shape[0])):
         away_x, away_y, away_z = x - nodes[k, 0], y - nodes[k, 1], z - nodes[k, 2]
         square = max(away_x * away_x + away_y * away_y + away_z * away_z, np.float32(1e-12))
         received = max(-(n_x * away_x + n_y * away_y + n_z * away_z), zero) / (square * square)
