@@ -32,7 +32,7 @@ from .objectives import cross_entropy
 from .optimize import gradient, mover
 from .problem import Problem, make_problem
 from .render.taps import Transport
-from .steppers import project
+from .steppers import moved
 from .views import generators, random_views
 
 #: What the Standard preset adds to a step, which is measured apart: it is no part of the renderer.
@@ -146,7 +146,7 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
         return problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
 
     fixed, ahead = anew(), Ahead(anew, problem.device)
-    move, theta = mover(problem), problem.texture.start
+    walker, theta = mover(problem), problem.texture.start
     with torch.no_grad():
         pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
 
@@ -154,7 +154,7 @@ def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
         nonlocal theta
         prepared = fixed if batch is None else batch
         _, slope = gradient(problem, theta, prepared, 0)  # type: ignore[arg-type]
-        theta = project(move.step(theta, slope, 0.001), problem.texture.start, None, "linf")
+        theta = moved(theta, walker.move(slope, 0.001), problem.texture.start, None, "linf")
 
     def resampled() -> None:
         batch = ahead.take()

@@ -39,22 +39,22 @@ def optimise_flat(problem: Problem, observer: Observer, keeper: Keeper | None = 
     behind = background_pictures(problem.job.scene.rig, settings.backgrounds, rng)
     place = patch_places(problem)
     patch = problem.texture.start.mean(dim=0).expand(TEXELS, TEXELS, 3).clone()
-    move = stepper(settings.stepper)
+    walker = stepper(settings.stepper)
     trace = Trace(theta=on_object(patch, place))
     if (kept := keeper.load()) is not None:
         patch, trace = kept.theta, kept.trace
         behind.restore(kept.streams[0])
-        move.restore(kept.mover)
+        walker.restore(kept.mover)
 
     def checkpoint() -> Checkpoint:
-        return Checkpoint(trace=trace, theta=patch, mover=move.state(), streams=(behind.state(),))
+        return Checkpoint(trace=trace, theta=patch, mover=walker.state(), streams=(behind.state(),))
 
     while goes_on(trace, settings.steps, observer):
         began = time.perf_counter()
         step = trace.steps
         report, slope = _gradient(problem, patch, list(itertools.islice(behind, settings.views)), step, rng)
-        flat = move.step(patch.reshape(-1, 3), slope, settings.alpha * schedule(step, settings.steps))
-        patch = flat.clamp(0.0, 1.0).reshape(patch.shape)
+        by = walker.move(slope, settings.alpha * schedule(step, settings.steps))
+        patch = (patch + by.reshape(patch.shape)).clamp(0.0, 1.0)
         seconds = time.perf_counter() - began
         trace.theta = on_object(patch, place)
         report = dataclasses.replace(report, theta=trace.theta, seconds=seconds)

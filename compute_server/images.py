@@ -23,7 +23,7 @@ from .ensemble import check_models, ensemble_loss, verdicts
 from .objectives import confidence, is_right
 from .optimize import schedule
 from .render.color import from_bytes
-from .steppers import project, stepper
+from .steppers import moved, stepper
 
 #: The picture so far is judged, in 8 bits, after so many steps.
 JUDGE_EVERY = 5
@@ -70,7 +70,7 @@ def _optimised(
     original: Tensor, settings: m.ImageSettings, classifiers: Sequence[Classifier], target: Target
 ) -> Tensor:
     start = from_bytes(original).reshape(-1, 3)
-    move, theta = stepper(settings.stepper), start
+    walker, theta = stepper(settings.stepper), start
     best, best_score = original, _score(classifiers, original, target)
     for step in range(settings.steps):
         free = theta.detach().requires_grad_()
@@ -79,8 +79,8 @@ def _optimised(
             images = augmented(images, settings.augment, np.random.default_rng((settings.seed, step)))
         ensemble_loss(classifiers, images, target, settings)[0].backward()  # type: ignore[no-untyped-call]
         assert free.grad is not None
-        theta = move.step(theta, free.grad, settings.alpha * schedule(step, settings.steps))
-        theta = project(theta, start, settings.epsilon, settings.norm)
+        by = walker.move(free.grad, settings.alpha * schedule(step, settings.steps))
+        theta = moved(theta, by, start, settings.epsilon, settings.norm)
         if (step + 1) % JUDGE_EVERY == 0 or step + 1 == settings.steps:
             candidate = _rounded(theta.reshape(original.shape), original, settings)
             score = _score(classifiers, candidate, target)

@@ -34,7 +34,7 @@ from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
 from .render.taps import Transport
-from .steppers import Octaves, Stepper, project, stepper
+from .steppers import Octaves, Stepper, moved, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
 
@@ -178,12 +178,12 @@ class _Run:
     def __init__(self, problem: Problem, kept: Checkpoint | None) -> None:
         self.theta = problem.texture.start.clone()
         self.trace = Trace(theta=self.theta)
-        self.move = mover(problem)
+        self.stepper = mover(problem)
         self.batches = _Batches(problem, self.trace)
         self.best = _Best(problem, kept)
         if kept is not None:
             self.theta, self.trace = kept.theta, kept.trace
-            self.move.restore(kept.mover)
+            self.stepper.restore(kept.mover)
             self.batches.restore(kept)
 
     def checkpoint(self) -> Checkpoint:
@@ -191,7 +191,7 @@ class _Run:
         return Checkpoint(
             trace=self.trace,
             theta=self.theta,
-            mover=self.move.state(),
+            mover=self.stepper.state(),
             best=self.best.theta,
             score=self.best.score,
             held=self.best.held,
@@ -216,8 +216,8 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
             report, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
             if blender is not None:
                 trace.exchanges.append(exchange(problem, run.theta, batch, report, slope))
-            theta = run.move.step(run.theta, slope, settings.alpha * schedule(step, settings.steps))
-            run.theta = project(theta, texture.start, settings.epsilon, settings.norm)
+            by = run.stepper.move(slope, settings.alpha * schedule(step, settings.steps))
+            run.theta = moved(run.theta, by, texture.start, settings.epsilon, settings.norm)
             report = dataclasses.replace(report, theta=run.theta, seconds=time.perf_counter() - began)
             trace.add(report)
             observer.stepped(problem, report)

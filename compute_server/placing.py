@@ -22,7 +22,7 @@ from .problem import SIGHT, Problem, covered_texels
 from .render import gbuffer
 from .render.geometry import clip_from_world, eye_points
 from .sites import candidates, covers, ranked
-from .steppers import project
+from .steppers import moved
 from .texel_surface import triangle_areas
 from .texture import texture_model
 from .views import generators, random_views
@@ -79,12 +79,12 @@ def _trial(problem: Problem, steps: int) -> Iterator[float]:
     """The losses of the job's first `steps` steps, all on the same views whatever the site is."""
     settings, texture = problem.job.settings, problem.texture
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
-    move, theta = mover(problem), texture.start
+    walker, theta = mover(problem), texture.start
     for step in range(steps):
         views = list(itertools.islice(stream, settings.views))
         report, slope = gradient(problem, theta, problem.renderer.prepare(views, problem.size, 1), step)
-        theta = move.step(theta, slope, settings.alpha)
-        theta = project(theta, texture.start, settings.epsilon, settings.norm)
+        by = walker.move(slope, settings.alpha)
+        theta = moved(theta, by, texture.start, settings.epsilon, settings.norm)
         yield report.loss
 
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from shared.errors import InvalidInput
 
-from . import octave_kernels
+from . import stepper_kernels
 
 MOMENTUM = 0.9
 
 
 class Stepper(Protocol):
-    """Moves Θ one step; keeps what it must remember."""
+    """Says how far Θ goes in a step; keeps what it must remember."""
 
-    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
-        """Θ after a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``."""
+    def move(self, gradient: Tensor, alpha: float) -> Tensor:
+        """How far Θ goes in a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``."""
 
     def state(self) -> dict[str, Tensor]:
         """What it remembers, by name: :meth:`restore` makes a new one go on from there."""
@@ -30,11 +30,11 @@ class Stepper(Protocol):
 
 
 class Sign:
-    """Θ − α · sign ∇: every texel moves equally far."""
+    """−α · sign ∇: every texel moves equally far."""
 
-    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
+    def move(self, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
-        return torch.sub(theta, gradient.sign(), alpha=alpha)
+        return gradient.sign().mul_(-alpha)
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
@@ -45,19 +45,20 @@ class Sign:
 
 
 class MomentumSign:
-    """Θ − α · sign g with g ← μg + ∇/‖∇‖₁ (Dong et al., "Boosting adversarial attacks with momentum", 2018)."""
+    """−α · sign g with g ← μg + ∇/‖∇‖₁ (Dong et al., "Boosting adversarial attacks with momentum", 2018)."""
 
     def __init__(self) -> None:
         self._velocity: Tensor | None = None
 
-    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
+    def move(self, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         if self._velocity is None:
-            self._velocity = torch.zeros_like(gradient)
-        # In place: of a large texture each copy takes as long as a classifier's layer.
+            self._velocity = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
         size = torch.linalg.vector_norm(gradient, ord=1) / gradient.numel()
-        self._velocity.mul_(MOMENTUM).addcdiv_(gradient, size.clamp_min(torch.finfo(gradient.dtype).tiny))
-        return torch.sub(theta, self._velocity.sign(), alpha=alpha)
+        size.clamp_min_(torch.finfo(gradient.dtype).tiny)
+        if gradient.device.type == "cpu" and gradient.dtype == torch.float32:
+            return stepper_kernels.momentum(self._velocity, gradient, float(size), MOMENTUM, alpha)
+        return momentum_reference(self._velocity, gradient, size, alpha)
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
@@ -69,21 +70,27 @@ class MomentumSign:
         self._velocity = None if kept is None else kept.clone()
 
 
+def momentum_reference(velocity: Tensor, gradient: Tensor, size: Tensor, alpha: float) -> Tensor:
+    """The step of :class:`MomentumSign` in torch; `velocity` is changed, and nothing waits for the scalar `size`."""
+    velocity.mul_(MOMENTUM).addcdiv_(gradient, size)
+    return velocity.sign().mul_(-alpha)
+
+
 class Adam:
-    """torch's own Adam on Θ."""
+    """torch's own Adam, on a parameter that is always 0: where it stands makes no difference to a step."""
 
     def __init__(self) -> None:
         self._parameter: Tensor | None = None
         self._kept: dict[str, Tensor] = {}
         self._optimizer: torch.optim.Adam | None = None
 
-    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
+    def move(self, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         if self._parameter is None or self._optimizer is None:
-            self._parameter = theta.clone()
+            self._parameter = torch.zeros_like(gradient)
             self._optimizer = torch.optim.Adam([self._parameter], lr=alpha)
             self._optimizer.state[self._parameter].update(self._kept)
-        self._parameter.copy_(theta)
+        self._parameter.zero_()
         self._parameter.grad = gradient
         self._optimizer.param_groups[0]["lr"] = alpha
         self._optimizer.step()
@@ -115,35 +122,35 @@ class Octaves:
             self._sizes.append(len(cells))
         self._on_cpu = cells.device.type == "cpu"
         on_cpu = zip(self._parents, self._sizes, strict=True) if self._on_cpu else ()
-        self._children = [octave_kernels.children(parent, size) for parent, size in on_cpu]
+        self._children = [stepper_kernels.children(parent, size) for parent, size in on_cpu]
         self._steppers = [make() for _ in range(count)]
-        self._offsets: list[Tensor | None] = [None] * count
 
-    def step(self, theta: Tensor, gradient: Tensor, alpha: float) -> Tensor:
+    def move(self, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
         slopes = [gradient]
         for octave in range(len(self._parents)):
             slopes.append(self._summed(slopes[-1], octave))
-        moved = self._moved(-1, slopes[-1], alpha)
+        share = alpha / len(self._steppers)
+        far = self._steppers[-1].move(slopes[-1], share)
         for octave in reversed(range(len(self._parents))):
-            moved = self._onto(self._moved(octave, slopes[octave], alpha), octave, moved)
-        return theta + moved
+            far = self._onto(self._steppers[octave].move(slopes[octave], share), octave, far)
+        return far
 
     def _summed(self, slope: Tensor, octave: int) -> Tensor:
         """A slope of the cells of one scale as that of the blocks of the next."""
         if self._on_cpu and slope.dtype == torch.float32:
-            return octave_kernels.block_sums(slope, *self._children[octave])
+            return stepper_kernels.block_sums(slope, *self._children[octave])
         return slope.new_zeros(self._sizes[octave], slope.shape[1]).index_add_(0, self._parents[octave], slope)
 
-    def _onto(self, moved: Tensor, octave: int, above: Tensor) -> Tensor:
+    def _onto(self, far: Tensor, octave: int, above: Tensor) -> Tensor:
         """How far cells go, with their blocks."""
-        if self._on_cpu and moved.dtype == torch.float32:
-            return octave_kernels.add_parents(moved, self._parents[octave], above)
-        return moved + above[self._parents[octave]]
+        if self._on_cpu and far.dtype == torch.float32:
+            return stepper_kernels.add_parents(far, self._parents[octave], above)
+        return far + above[self._parents[octave]]
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
-        kept = {f"{octave} offset": offset for octave, offset in enumerate(self._offsets) if offset is not None}
+        kept: dict[str, Tensor] = {}
         for octave, stepper in enumerate(self._steppers):
             kept |= {f"{octave} stepper {name}": value for name, value in stepper.state().items()}
         return kept
@@ -151,17 +158,8 @@ class Octaves:
     def restore(self, state: dict[str, Tensor]) -> None:
         """See :class:`Stepper`."""
         for octave, stepper in enumerate(self._steppers):
-            self._offsets[octave] = state.get(f"{octave} offset")
             own = f"{octave} stepper "
             stepper.restore({name.removeprefix(own): value for name, value in state.items() if name.startswith(own)})
-
-    def _moved(self, octave: int, slope: Tensor, alpha: float) -> Tensor:
-        """How far the blocks of one scale go."""
-        before = self._offsets[octave]
-        before = torch.zeros_like(slope) if before is None else before
-        after = self._steppers[octave].step(before, slope, alpha / len(self._steppers))
-        self._offsets[octave] = after
-        return after - before
 
 
 def _halved(cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,6 +180,14 @@ def stepper(name: str) -> Stepper:
     if name not in STEPPERS:
         raise InvalidInput(f"No stepper is called {name!r}.", hint=f"There are {', '.join(STEPPERS)}.")
     return STEPPERS[name]()
+
+
+def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float | None, norm: str) -> Tensor:
+    """Θ + `by`, clipped as :func:`project` says; all ``[K, 3]``."""
+    cubic = epsilon is None or norm == "linf"
+    if cubic and theta.device.type == "cpu" and theta.dtype == torch.float32:
+        return stepper_kernels.moved(theta, by, start, 2.0 if epsilon is None else epsilon)
+    return project(theta + by, start, epsilon, norm)
 
 
 def project(theta: Tensor, start: Tensor, epsilon: float | None, norm: str) -> Tensor:

@@ -99,16 +99,9 @@ def _radiance(  # type: ignore[no-untyped-def]
             for channel in range(3):
                 lit[:, channel] = worlds[view, channel] * around
             for i in range(used.shape[0]):
-                value, kind = values[first[view] + i], kinds[first[view] + i]
-                if kind == SUN:
-                    _sun(n, value, incident)
-                elif kind == AREA:
-                    _area_lamp(p, n, value, nodes[used[i, 0] : used[i, 1]], incident)
-                elif kind == SPOT:
-                    _spot(p, n, value, incident)
-                else:
-                    _point(p, n, value, incident)
-                r, g, b = share * value[0], share * value[1], share * value[2]
+                lamp = first[view] + i
+                _receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
+                r, g, b = share * values[lamp, 0], share * values[lamp, 1], share * values[lamp, 2]
                 for k in range(lit.shape[0]):
                     received = max(incident[k], np.float32(0))
                     lit[k, 0] += received * r
@@ -116,9 +109,21 @@ def _radiance(  # type: ignore[no-untyped-def]
                     lit[k, 2] += received * b
 
 
+@nb.njit(cache=True)
+def _receive(kind, position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
+    """Irradiance of samples from a lamp for a power of one; below zero on the side that faces away."""
+    if kind == SUN:
+        _sun(normal, value, incident)
+    elif kind == AREA:
+        _area_lamp(position, normal, value, nodes, incident)
+    elif kind == SPOT:
+        _spot(position, normal, value, incident)
+    else:
+        _point(position, normal, value, incident)
+
+
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _sun(normal, value, incident):  # type: ignore[no-untyped-def]
-    """Irradiance of samples for a power of one, like the three that follow; below zero on the far side."""
     d_x, d_y, d_z = value[6], value[7], value[8]
     for i in range(normal.shape[0]):
         incident[i] = -(normal[i, 0] * d_x + normal[i, 1] * d_y + normal[i, 2] * d_z)

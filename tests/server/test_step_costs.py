@@ -20,7 +20,7 @@ from compute_server.classifiers import Classifier
 from compute_server.optimize import gradient, optimise
 from compute_server.problem import Problem, make_problem
 from compute_server.render.rasterizer import Rasterizer
-from compute_server.steppers import MomentumSign, project
+from compute_server.steppers import MomentumSign, moved
 from compute_server.views import fixed_views
 
 DEVICES = [
@@ -106,11 +106,11 @@ def test_a_step_takes_little_memory_and_crosses_between_devices_no_more_than_it_
     problem = _problem(device)
     views = fixed_views(problem.job.scene.rig)[:4]
     batch = problem.renderer.prepare(views, problem.size, 4)
-    move, theta = MomentumSign(), problem.texture.start
+    walker, theta = MomentumSign(), problem.texture.start
     for _ in range(2):  # the second step has what is kept between steps
         with Ledger() as ledger:
             _, slope = gradient(problem, theta, batch, 0)
-            theta = project(move.step(theta, slope, 0.01), problem.texture.start, 0.1, "linf")
+            theta = moved(theta, walker.move(slope, 0.01), problem.texture.start, 0.1, "linf")
     picture, pool = batch.base.nbytes, problem.texture.levels.starts[-1] * 12
     # Pictures: the base's copy, encoded, and a gradient of each; what the classifier makes of them. Pools: one, its
     # gradient by each of the threads that scatter, and their sum; a Θ is three quarters of one, and moved by six.

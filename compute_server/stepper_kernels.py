@@ -1,0 +1,86 @@
+"""How Θ moves, compiled for the CPU: each reads and writes a texture once; ``steppers`` has the torch equals."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def children(parent: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of each of `count` blocks, by block, and where each block's begin, int32."""
+    order = torch.argsort(parent, stable=True)
+    first = torch.searchsorted(parent[order], torch.arange(count + 1))
+    return order.to(torch.int32).numpy(), first.to(torch.int32).numpy()
+
+
+def block_sums(values: Tensor, order: np.ndarray, first: np.ndarray) -> Tensor:
+    """Σ of `values [K, 3]` over the cells of each block, ``[L, 3]``."""
+    result = torch.empty(len(first) - 1, 3)
+    _block_sums(values.contiguous().numpy(), order, first, result.numpy())
+    return result
+
+
+def add_parents(far: Tensor, parent: Tensor, above: Tensor) -> Tensor:
+    """`far [K, 3]`, which is changed, plus how far the block of each goes, of ``above [L, 3]``."""
+    _add_parents(far.numpy(), parent.numpy(), above.numpy())
+    return far
+
+
+def momentum(velocity: Tensor, gradient: Tensor, size: float, decay: float, alpha: float) -> Tensor:
+    """Stands for ``steppers.momentum_reference``."""
+    result = torch.empty(gradient.shape)
+    flat = (_flat(velocity), _flat(gradient.contiguous()), _flat(result))
+    _momentum(*flat, np.float32(size), np.float32(decay), np.float32(alpha))
+    return result
+
+
+def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float) -> Tensor:
+    """Stands for ``steppers.project`` in the ball of the greatest change, of ``theta + by``."""
+    result = torch.empty(theta.shape)
+    flat = (_flat(theta.contiguous()), _flat(by.contiguous()), _flat(start.contiguous()), _flat(result))
+    _moved(*flat, np.float32(epsilon))
+    return result
+
+
+def _flat(values: Tensor) -> np.ndarray:
+    return np.asarray(values.view(-1).numpy())
+
+
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
+def _momentum(velocity, gradient, result, size, decay, alpha):  # type: ignore[no-untyped-def]
+    none = np.float32(0)
+    for i in nb.prange(result.shape[0]):
+        v = velocity[i] * decay + gradient[i] / size
+        velocity[i] = v
+        result[i] = -alpha if v > none else alpha if v < none else none
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _moved(theta, by, start, result, epsilon):  # type: ignore[no-untyped-def]
+    none, one = np.float32(0), np.float32(1)
+    for i in nb.prange(result.shape[0]):
+        value = min(max(theta[i] + by[i], start[i] - epsilon), start[i] + epsilon)
+        result[i] = min(max(value, none), one)
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _block_sums(values, order, first, result):  # type: ignore[no-untyped-def]
+    for block in nb.prange(result.shape[0]):
+        r, g, b = np.float32(0), np.float32(0), np.float32(0)
+        for at in range(np.uint64(first[block]), np.uint64(first[block + 1])):
+            cell = np.uint64(order[at])
+            r += values[cell, 0]
+            g += values[cell, 1]
+            b += values[cell, 2]
+        result[block, 0], result[block, 1], result[block, 2] = r, g, b
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _add_parents(far, parent, above):  # type: ignore[no-untyped-def]
+    for cell in nb.prange(far.shape[0]):
+        block = np.uint64(parent[cell])
+        far[cell, 0] += above[block, 0]
+        far[cell, 1] += above[block, 1]
+        far[cell, 2] += above[block, 2]
