@@ -78,24 +78,41 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
     texels = follow.shape[0]
     blocks = (texels + BLOCK - 1) // BLOCK
     for part in nb.prange(parts):
-        values = np.zeros(3 * BLOCK, np.float32)
+        values, weights = np.zeros(3 * BLOCK, np.float32), np.zeros(BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            begin, count = block * BLOCK, min(BLOCK, texels - block * BLOCK)
+            begin, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, texels - block * BLOCK))
             for i in range(count):
                 k = np.uint64(max(follow[begin + i], 0))
-                for channel in range(3):
-                    values[3 * i + channel] = _masked(theta[k, channel], start[k, channel], weight[k])
+                weights[i] = weight[k]
+                values[np.uint64(3) * i] = theta[k, 0]
+                values[np.uint64(3) * i + np.uint64(1)] = theta[k, 1]
+                values[np.uint64(3) * i + np.uint64(2)] = theta[k, 2]
+            if not _all_free(weights[:count]):
+                for i in range(count):
+                    k = np.uint64(max(follow[begin + i], 0))
+                    _mask(values[np.uint64(3) * i : np.uint64(3) * i + np.uint64(3)], start[k], weight[k])
             for i in range(3 * BLOCK):
-                values[i] = decoded(values[i])
+                values[i] = decoded(min(max(values[i], _f(0)), _f(1)))
             for i in range(count):
-                for channel in range(3):
-                    there = values[3 * i + channel]
-                    pool[begin + i, channel] = original[begin + i, channel] if follow[begin + i] < 0 else there
+                if follow[begin + i] < 0:
+                    pool[begin + i] = original[begin + i]
+                else:
+                    pool[begin + i, 0] = values[np.uint64(3) * i]
+                    pool[begin + i, 1] = values[np.uint64(3) * i + np.uint64(1)]
+                    pool[begin + i, 2] = values[np.uint64(3) * i + np.uint64(2)]
 
 
 @nb.njit(cache=True)
-def _masked(theta, start, weight):  # type: ignore[no-untyped-def]
-    return min(max(start + weight * (theta - start), _f(0)), _f(1))
+def _all_free(weights):  # type: ignore[no-untyped-def]
+    """Whether the mask holds nothing back of a block: mostly so, but along the edges of a mask."""
+    return (weights == _f(1)).all()
+
+
+@nb.njit(cache=True, inline="always")
+def _mask(values, start, weight):  # type: ignore[no-untyped-def]
+    """Let `values` of one texel go only as far from `start` as its mask says."""
+    for channel in range(3):
+        values[channel] = start[channel] + weight * (values[channel] - start[channel])
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
@@ -134,17 +151,20 @@ def _sum_levels(grad, sizes, starts, coarse):  # type: ignore[no-untyped-def]
                     coarse[to + column, channel] = total
 
 
-@nb.njit(cache=True)
-def _add_texel(grad, coarse, width, texel, values, at):  # type: ignore[no-untyped-def]
-    """Add the gradient of one texel, with what comes to it by the level above, to ``values[at : at + 3]``."""
+@nb.njit(cache=True, inline="always")
+def _add_texel(grad, coarse, width, texel, sums, at):  # type: ignore[no-untyped-def]
+    """Add the gradient of one texel, with what comes to it by the level above, to ``sums[at]``."""
     row = np.uint32(texel) // np.uint32(width)
     column = np.uint32(texel) - row * np.uint32(width)
     above = np.uint64((row >> np.uint32(1)) * (np.uint32(width) >> np.uint32(1)) + (column >> np.uint32(1)))
-    for channel in range(3):
-        total = grad[np.uint64(texel), channel]
-        if coarse.shape[0]:
-            total += _f(0.25) * coarse[above, channel]
-        values[at + channel] += total
+    r, g, b = grad[np.uint64(texel), 0], grad[np.uint64(texel), 1], grad[np.uint64(texel), 2]
+    if coarse.shape[0]:
+        r += _f(0.25) * coarse[above, 0]
+        g += _f(0.25) * coarse[above, 1]
+        b += _f(0.25) * coarse[above, 2]
+    sums[at, 0] += r
+    sums[at, 1] += g
+    sums[at, 2] += b
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
@@ -154,20 +174,39 @@ def _to_parameters(  # type: ignore[no-untyped-def]
     parameters = own.shape[0]
     blocks = (parameters + BLOCK - 1) // BLOCK
     for part in nb.prange(parts):
-        values, sums = np.zeros(3 * BLOCK, np.float32), np.empty(3 * BLOCK, np.float32)
+        masked = np.empty((BLOCK, 3), np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            begin, count = block * BLOCK, min(BLOCK, parameters - block * BLOCK)
-            sums[:] = _f(0)
-            for i in range(count):
-                k = begin + i
-                _add_texel(grad, coarse, width, own[k], sums, 3 * i)
-                for q in range(first[k], first[k + 1]):
-                    _add_texel(grad, coarse, width, padding[q], sums, 3 * i)
-                for channel in range(3):
-                    values[3 * i + channel] = start[k, channel] + weight[k] * (theta[k, channel] - start[k, channel])
-            for i in range(3 * BLOCK):
-                inside = values[i] >= _f(0) and values[i] <= _f(1)
-                sums[i] = sums[i] * decoded_slope(values[i]) if inside else _f(0)
-            for i in range(count):
-                for channel in range(3):
-                    result[begin + i, channel] = sums[3 * i + channel] * weight[begin + i]
+            begin, end = block * BLOCK, min((block + 1) * BLOCK, parameters)
+            sums, values, free = result[begin:end], theta[begin:end], _all_free(weight[begin:end])
+            _sum_texels(grad, coarse, width, own[begin:end], padding, first[begin : end + 1], sums)
+            if not free:
+                values = masked[: end - begin]
+                values[:] = theta[begin:end]
+                for i in range(end - begin):
+                    _mask(values[i], start[begin + i], weight[begin + i])
+            _times_slope(sums.reshape(-1), values.reshape(-1))
+            if not free:
+                for i in range(end - begin):
+                    for channel in range(3):
+                        sums[i, channel] *= weight[begin + i]
+
+
+@nb.njit(cache=True)
+def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore[no-untyped-def]
+    """`sums` becomes the gradients of parameters: those of their own texels, and of their padding."""
+    for i in range(np.uint64(own.shape[0])):
+        sums[i, 0] = sums[i, 1] = sums[i, 2] = _f(0)
+        _add_texel(grad, coarse, width, own[i], sums, i)
+    if first[0] == first[-1]:
+        return
+    for i in range(np.uint64(own.shape[0])):
+        for q in range(first[i], first[i + np.uint64(1)]):
+            _add_texel(grad, coarse, width, padding[q], sums, i)
+
+
+@nb.njit(cache=True)
+def _times_slope(sums, values):  # type: ignore[no-untyped-def]
+    """Multiply by the slope of the transfer function, and by nothing where values are clipped."""
+    for i in range(sums.shape[0]):
+        slope = decoded_slope(values[i])
+        sums[i] *= slope if values[i] >= _f(0) and values[i] <= _f(1) else _f(0)
