@@ -22,7 +22,7 @@ def command(
 def device_arguments(parser: argparse.ArgumentParser) -> None:
     """What computes."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--rasterizer", choices=("auto", "numba", "numpy", "nvdiffrast"), default="auto")
+    parser.add_argument("--rasterizer", choices=("auto", "numba", "numpy", "nvdiffrast", "warp"), default="auto")
 
 
 def positive(text: str) -> int:

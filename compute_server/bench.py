@@ -57,7 +57,7 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         problem = dataclasses.replace(problem, classifiers=tuple(_untrained(name, device) for name in given.model))
     prepared = time.perf_counter()
     size = given.size or problem.size
-    timers = _timers(problem, size)
+    timers = step_timers(problem, size)
     timers["resampled"]()
     _wait(device)
     first = time.perf_counter()
@@ -138,7 +138,9 @@ def _row(times: list[float], classifier: list[float]) -> dict[str, object]:
     }
 
 
-def _timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
+def step_timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
+    """What is to be timed, by name: ``classifier NAME`` for each, the whole step with ``fixed`` views and with
+    ``resampled`` ones, and, if there is one classifier from a package, ``plain``: its network as it comes."""
     settings = problem.job.settings
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
 

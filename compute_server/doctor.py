@@ -18,7 +18,7 @@ from shared.version import PROTOCOL, VERSION
 from .classifiers import available, load
 from .jobs import choose_device, versions
 from .ledger import RESERVE
-from .render.rasterizer import HOW_TO_INSTALL, choose, nvdiffrast_installed
+from .render.rasterizer import HOW_TO_INSTALL, INSTALL_WARP, choose, nvdiffrast_installed
 from .worker import device_name
 
 
@@ -81,5 +81,5 @@ def _rasterizer(name: str, device: torch.device) -> str:
     except AssistiveError as error:
         return f"[red]{error}[/]"
     if device.type == "cuda" and not nvdiffrast_installed():
-        return f"{chosen}. {HOW_TO_INSTALL}"
+        return f"{chosen}. {HOW_TO_INSTALL}. With any licence: `{INSTALL_WARP}`, then --rasterizer warp"
     return chosen

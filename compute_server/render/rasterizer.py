@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ HOW_TO_INSTALL = (
     "nvdiffrast draws on the GPU. It is not on PyPI and licensed for research and evaluation only; with a CUDA toolkit "
     "of torch's version and ninja: pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast"
 )
+INSTALL_WARP = "pip install warp-lang"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Rasterizer(Protocol):
 
 
 def choose(name: str, device: torch.device) -> Rasterizer:
-    """The rasterizer called `name` (``numba``, ``numpy``, ``nvdiffrast``), or the best for the device for ``auto``."""
+    """The rasterizer called `name` (``numba``, ``numpy``, ``nvdiffrast``, ``warp``), or the best for the device for
+    ``auto``: that is never ``warp``, whose speed on a GPU has not been measured yet."""
     if name == "auto":
         name = "nvdiffrast" if device.type == "cuda" and nvdiffrast_installed() else "numba"
         if device.type == "cuda" and name == "numba":
@@ -75,7 +78,13 @@ def choose(name: str, device: torch.device) -> Rasterizer:
         from .raster_nvdiffrast import NvdiffrastRasterizer
 
         return NvdiffrastRasterizer(device)
-    raise InvalidInput(f"No rasterizer is called {name!r}.", hint="There are auto, numba, numpy and nvdiffrast.")
+    if name == "warp":
+        if find_spec("warp") is None:
+            raise InvalidInput("The warp rasterizer needs the warp-lang package.", hint=f"Run `{INSTALL_WARP}`.")
+        from .raster_warp import WarpRasterizer
+
+        return WarpRasterizer(device)
+    raise InvalidInput(f"No rasterizer is called {name!r}.", hint="There are auto, numba, numpy, nvdiffrast and warp.")
 
 
 @functools.cache

@@ -1,4 +1,5 @@
-"""`python mitsuba_peer.py SCENE.npz VARIANT REPEATS`: Mitsuba 3 renders the scene forward and backward; prints JSON.
+"""`python mitsuba_peer.py SCENE.npz VARIANT REPEATS PICTURES.npy`: Mitsuba 3 renders the scene forward and backward;
+prints JSON, and writes pictures of many samples, linear ``[N, H, W, 3]``, to be looked at.
 
 Started by ``peers``, with a Python that has Mitsuba. Imports nothing of this project. Light is direct, as here, but
 Mitsuba asks by a ray whether it arrives: it has no mode without shadows.
@@ -16,10 +17,13 @@ import drjit as dr
 import mitsuba as mi
 import numpy as np
 
+#: Samples per pixel of the pictures that are compared with ours.
+LOOKED_AT = 256
+
 
 def main() -> None:
     """Time both kinds of steps."""
-    path, variant, repeats = sys.argv[1:4]
+    path, variant, repeats, pictures = sys.argv[1:5]
     mi.set_variant(variant)
     given = dict(np.load(path))
     scene = mi.load_dict(_scene(given))
@@ -33,6 +37,7 @@ def main() -> None:
             step(scene, params, key, given, turn)
             if turn:  # the first compiles kernels
                 times[name].append((time.perf_counter() - began) * 1000)
+    np.save(pictures, np.stack([np.array(mi.render(scene, sensor=each, spp=LOOKED_AT)) for each in given["sensors"]]))
     found = {f"{name}_ms": round(statistics.median(values), 2) for name, values in times.items()}
     print(json.dumps({"version": mi.__version__, "variant": variant, "threads": dr.thread_count(), **found}))
 
@@ -78,7 +83,9 @@ def _sensor(given: dict[str, Any], view: int) -> dict[str, Any]:
     film = {"type": "hdrfilm", "width": size, "height": size, "rfilter": {"type": "box"}, "pixel_format": "rgb"}
     return {
         "type": "perspective",
-        "fov": float(given["fov"]),
+        "fov": float(given["fov"][view]),
+        "principal_point_offset_x": float(given["offset"][view, 0]),
+        "principal_point_offset_y": float(-given["offset"][view, 1]),
         "to_world": mi.ScalarTransform4f(to_world),
         "film": film,
         "sampler": {"type": "independent", "sample_count": int(given["samples"])},

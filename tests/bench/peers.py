@@ -1,7 +1,8 @@
 """`python -m bench.peers` (in tests/): other differentiable renderers at the same job, beside ours, in one run.
 
-Same mesh, cameras, light, texture, size and samples per pixel; rendering forward, and backward to the texture, without
-a classifier. Mitsuba 3 comes from PyPI and may live in an environment of its own: PEERS_PYTHON names its interpreter
+Same mesh, cameras, light, texture, size and samples per pixel; rendering forward, and backward to the texture. What
+each shows is compared with ours where the object covers all of it: linear colours, relative to their mean.
+Mitsuba 3 comes from PyPI and may live in an environment of its own: PEERS_PYTHON names its interpreter
 (DRJIT_LIBLLVM_PATH an LLVM that it can use). PyTorch3D is built from source, and compared when it can be imported here.
 """
 
@@ -22,12 +23,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from compute_server.bench import step_timers
 from compute_server.bench_scene import bench_scene
 from compute_server.problem import Problem, make_problem
+from compute_server.render.sampling import accumulate
 from compute_server.views import generators, random_views
 from shared import messages as m
 from shared.scene import PointLight, SunLight
@@ -82,6 +86,25 @@ def _median_ms(run: Callable[[], None], repeats: int) -> float:
 # --- Mitsuba 3 --------------------------------------------------------------------------------------------------------
 
 
+def _difference(problem: Problem, pictures: Tensor) -> float:
+    """How far linear `pictures` ``[N, H, W, 3]`` of the first cameras in the rig's own light are from ours, of ours."""
+    rig = problem.job.scene.rig
+    stream = random_views(rig, generators(0).train, "grey")
+    views = [msgspec.structs.replace(view, lights=rig.lights[0]) for view in itertools.islice(stream, VIEWS)]
+    with torch.no_grad():
+        transport = problem.renderer.prepare(views, SIZE, SAMPLES)
+        own = accumulate(problem.texture.pool(problem.texture.start, problem.linear_original), transport)
+    # Blocks of pixels, as Mitsuba's pictures are noisy; those that the object covers whole.
+    here, there, behind = (_blocks(each.to(own.device)) for each in (own, pictures, transport.base))
+    whole = behind.amax(dim=1) == 0
+    return float(((here - there).abs().amax(dim=1)[whole].mean() / here.mean(dim=1)[whole].mean()))
+
+
+def _blocks(pictures: Tensor) -> Tensor:
+    """Means over blocks of 7 × 7 pixels, ``[N, 3, H / 7, W / 7]``."""
+    return torch.nn.functional.avg_pool2d(pictures.permute(0, 3, 1, 2), 7)
+
+
 def _mitsuba(problem: Problem, own: dict[str, float], repeats: int) -> str:
     python = os.environ.get("PEERS_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import mitsuba"], capture_output=True, check=False).returncode:
@@ -90,18 +113,23 @@ def _mitsuba(problem: Problem, own: dict[str, float], repeats: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.npz"
         np.savez(path, **_scene_arrays(problem), mesh_path=np.array(str(Path(folder) / "body.ply")))
-        script = Path(__file__).with_name("mitsuba_peer.py")
+        script, pictures = Path(__file__).with_name("mitsuba_peer.py"), Path(folder) / "pictures.npy"
         done = subprocess.run(
-            [python, str(script), str(path), variant, str(repeats)], capture_output=True, text=True, check=False
+            [python, str(script), str(path), variant, str(repeats), str(pictures)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    if done.returncode:
-        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
-        return f"Mitsuba 3: did not run ({reason})"
+        if done.returncode:
+            reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+            return f"Mitsuba 3: did not run ({reason})"
+        difference = _difference(problem, torch.from_numpy(np.load(pictures)))
     found = json.loads(done.stdout.strip().splitlines()[-1])
     compared = ", ".join(
         f"{name} {found[f'{name}_ms']:.0f} ms ({found[f'{name}_ms'] / own[name]:.1f} × ours)" for name in own
     )
-    return f"Mitsuba {found['version']} ({found['variant']}, {found['threads']} threads): {compared}"
+    what = f"Mitsuba {found['version']} ({found['variant']}, {found['threads']} threads)"
+    return f"{what}: {compared}; pictures differ by {difference:.1%}"
 
 
 def _scene_arrays(problem: Problem) -> dict[str, Any]:
@@ -115,7 +143,9 @@ def _scene_arrays(problem: Problem) -> dict[str, Any]:
         "uv": scene.mesh.uv,
         "texture": problem.texture.linear().reshape(TEXTURE, TEXTURE, 3).cpu().numpy(),
         "to_world": np.stack([np.linalg.inv(camera.view) for camera in cameras]),
-        "fov": math.degrees(2 * math.atan(1 / scene.rig.cameras[0].projection[0, 0])),
+        "fov": np.array([math.degrees(2 * math.atan(1 / camera.projection[0, 0])) for camera in cameras]),
+        # In frames: NDC is two units wide.
+        "offset": np.array([camera.projection[:2, 2] / 2 for camera in cameras]),
         "size": SIZE,
         "samples": SAMPLES,
         "slope": np.random.default_rng(0).normal(size=(SIZE, SIZE, 3)).astype(np.float32),
@@ -133,13 +163,28 @@ def _scene_arrays(problem: Problem) -> dict[str, Any]:
 def _pytorch3d(problem: Problem, own: dict[str, float], repeats: int) -> str:
     if find_spec("pytorch3d") is None:
         return "PyTorch3D: not installed (built from its source against the installed torch)"
-    times = _pytorch3d_times(problem, repeats)
+    times, pictures = _pytorch3d_times(problem, repeats)
     compared = ", ".join(f"{name} {times[name]:.0f} ms ({times[name] / own[name]:.1f} × ours)" for name in own)
-    return f"PyTorch3D (no gradients of vertices, fixed views rasterised once): {compared}"
+    what = "PyTorch3D (no gradients of vertices, fixed views rasterised once)"
+    line = f"{what}: {compared}; pictures differ by {_difference(problem, pictures):.1%}"
+    return f"{line}. {_whole_steps(problem, times['fixed'], repeats)}"
 
 
-def _pytorch3d_times(problem: Problem, repeats: int) -> dict[str, float]:
-    """As tuned as it goes without changing PyTorch3D: one face per sample, fragments kept, one `grid_sample`."""
+def _whole_steps(problem: Problem, rendering: float, repeats: int) -> str:
+    """Whole steps with fixed views: ours, and of one whose `rendering` takes so many milliseconds."""
+    timers = step_timers(problem, SIZE)
+    alone = next(run for name, run in timers.items() if name.startswith("classifier "))
+    ours, classifier, plain = (_median_ms(run, repeats) for run in (timers["fixed"], alone, timers["plain"]))
+    theirs = "; ".join(
+        f"{rendering + each:.0f} ms with {name} (ours is {ours / (rendering + each):.2f} of it)"
+        for name, each in (("our classifier", classifier), ("the network as its package makes it", plain))
+    )
+    return f"A whole step with fixed views: ours {ours:.0f} ms; theirs {theirs}"
+
+
+def _pytorch3d_times(problem: Problem, repeats: int) -> tuple[dict[str, float], Tensor]:
+    """As tuned as it goes without changing PyTorch3D: one face per sample, fragments kept, one `grid_sample`. Times in
+    milliseconds, and its pictures ``[N, H, W, 3]``."""
     from pytorch3d.ops import interpolate_face_attributes
     from pytorch3d.renderer.mesh import rasterize_meshes
     from pytorch3d.structures import Meshes
@@ -175,20 +220,28 @@ def _pytorch3d_times(problem: Problem, repeats: int) -> dict[str, float]:
     theta = problem.texture.linear().reshape(1, TEXTURE, TEXTURE, 3).permute(0, 3, 1, 2).contiguous()
     slope = torch.randn(VIEWS, SIZE, SIZE, 3, device=device)
 
-    def step(kept: tuple[Tensor, Tensor, Tensor]) -> None:
-        free = theta.detach().requires_grad_()
+    def draw(free: Tensor, kept: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         uv, radiance, seen = kept
         texture = free.expand(VIEWS, -1, -1, -1)
         albedo = torch.nn.functional.grid_sample(texture, uv, align_corners=False).permute(0, 2, 3, 1)
         picture = albedo * radiance * seen + 0.2 * ~seen
-        small = torch.nn.functional.avg_pool2d(picture.permute(0, 3, 1, 2), math.isqrt(SAMPLES)).permute(0, 2, 3, 1)
-        small.backward(slope)
+        return torch.nn.functional.avg_pool2d(picture.permute(0, 3, 1, 2), math.isqrt(SAMPLES)).permute(0, 2, 3, 1)
 
+    def step(kept: tuple[Tensor, Tensor, Tensor]) -> None:
+        draw(theta.detach().requires_grad_(), kept).backward(slope)
+
+    began = time.perf_counter()
     kept = rasterised()
-    return {
-        "fixed": _median_ms(lambda: step(kept), repeats),
-        "resampled": _median_ms(lambda: step(rasterised()), repeats),
+    first = (time.perf_counter() - began) * 1000
+    fixed = _median_ms(lambda: step(kept), repeats)
+    # On a CPU it looks for each sample at each triangle: minutes, in which nothing needs to warm up.
+    slow = device.type == "cpu"
+    times = {
+        "fixed": fixed,
+        "resampled": first + fixed if slow else _median_ms(lambda: step(rasterised()), repeats),
     }
+    with torch.no_grad():
+        return times, draw(theta, kept)
 
 
 def main() -> int:

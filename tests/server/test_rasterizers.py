@@ -56,9 +56,15 @@ class Candidate:
         )
 
 
-@pytest.fixture(params=["numpy", "numba", "nvdiffrast"], scope="module")
+@pytest.fixture(params=["numpy", "numba", "warp", "warp on cuda", "nvdiffrast"], scope="module")
 def candidate(request: pytest.FixtureRequest) -> Candidate:
     """Every rasterizer that this machine can run."""
+    if request.param.startswith("warp"):
+        pytest.importorskip("warp", reason="the warp-lang package is not installed")
+        if request.param == "warp on cuda" and not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+        device = torch.device("cuda" if request.param == "warp on cuda" else "cpu")
+        return Candidate(choose("warp", device), device, SINGLE)
     if request.param != "nvdiffrast":
         device = torch.device("cpu")
         return Candidate(choose(request.param, device), device, DOUBLE)

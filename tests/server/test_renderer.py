@@ -301,10 +301,12 @@ def _check_gradient(picture: Callable[[Tensor], Tensor], theta: Tensor) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("rasterizer", ["numba", "nvdiffrast"])
+@pytest.mark.parametrize("rasterizer", ["numba", "nvdiffrast", "warp"])
 def test_cuda_draws_what_the_cpu_draws_with_the_same_gradient(rasterizer: str) -> None:
     if rasterizer == "nvdiffrast" and not nvdiffrast_installed():
         pytest.skip("the nvdiffrast package is not installed")
+    if rasterizer == "warp":
+        pytest.importorskip("warp", reason="the warp-lang package is not installed")
     layout, drawn = MipLayout.of(32, 32), []
     for name, device in (("numba", torch.device("cpu")), (rasterizer, torch.device("cuda"))):
         geometry = from_mesh(sphere(), device)
