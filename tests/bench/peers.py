@@ -97,7 +97,7 @@ def _difference(problem: Problem, pictures: Tensor) -> float:
     # Blocks of pixels, as Mitsuba's pictures are noisy; those that the object covers whole.
     here, there, behind = (_blocks(each.to(own.device)) for each in (own, pictures, transport.base))
     whole = behind.amax(dim=1) == 0
-    return float(((here - there).abs().amax(dim=1)[whole].mean() / here.mean(dim=1)[whole].mean()))
+    return float((here - there).abs().amax(dim=1)[whole].mean() / here.mean(dim=1)[whole].mean())
 
 
 def _blocks(pictures: Tensor) -> Tensor:
