@@ -28,11 +28,11 @@ class NumbaRasterizer:
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""
         positions, triangles = geometry.on_host
-        winner = _rasterize(positions, triangles, np.ascontiguousarray(matrices, np.float64), height, width)
-        view_start = np.concatenate([[0], np.cumsum(_count(winner))])
-        triangle, barycentric, sample = _pack(
-            winner, view_start, positions, triangles, np.ascontiguousarray(matrices, np.float64)
+        triangle, barycentric, sample, counts = _rasterize(
+            positions, triangles, np.ascontiguousarray(matrices, np.float64), height, width
         )
+        view_start = np.concatenate([[0], np.cumsum(counts)])
+        triangle, barycentric, sample = _together(triangle, barycentric, sample, view_start, height * width)
         return Visibility(
             triangle=_moved(triangle, geometry.device),
             barycentric=_moved(barycentric, geometry.device),
@@ -64,7 +64,7 @@ def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-unt
             at[vertex, 1] = (1.0 - clip[vertex, 1] / clip[vertex, 3]) * 0.5 * height - 0.5
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, inline="always")
 def _edges(clip, a, b, c):  # type: ignore[no-untyped-def]
     """(∂x, ∂y, constant) of each corner's weight over w in NDC, times |det|: nine numbers, and |det|.
 
@@ -127,7 +127,7 @@ def _sample_grid(height, width):  # type: ignore[no-untyped-def]
     return (np.arange(width) + 0.5) * 2.0 / width - 1.0, 1.0 - (np.arange(height) + 0.5) * 2.0 / height
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, inline="always")
 def _box(clip, at, a, b, c, height, width):  # type: ignore[no-untyped-def]
     """Columns (left, right) and rows (top, bottom) of the samples that a triangle may cover, an ulp or two beyond
     included; empty where left > right or top > bottom."""
@@ -140,14 +140,14 @@ def _box(clip, at, a, b, c, height, width):  # type: ignore[no-untyped-def]
     return left, right, top, bottom
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, inline="always")
 def _bound(slope, half):  # type: ignore[no-untyped-def]
     """Three numbers for an edge that falls by `slope` along a row: where it is met lies at constant · first (columns);
     the second and the third make it no bound to the left or to the right, when the samples are on its other side."""
     return -half / (slope or 1.0), (0.0 if slope > 0.0 else -np.inf), (0.0 if slope < 0.0 else np.inf)
 
 
-@nb.njit(cache=True, error_model="numpy")
+@nb.njit(cache=True, inline="always")
 def _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner):  # type: ignore[no-untyped-def]
     """Depth-test one triangle into `depth` and `winner` [H, W], within its `box`."""
     a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(clip, a, b, c)
@@ -183,13 +183,13 @@ def _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner):  # type: ign
             winner[row, column] = index if nearer else who
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, inline="always")
 def _inside(x, a_x, a_r, b_x, b_r, c_x, c_r):  # type: ignore[no-untyped-def]
     e_a, e_b, e_c = a_x * x + a_r, b_x * x + b_r, c_x * x + c_r
     return e_a >= 0.0 and e_b >= 0.0 and e_c >= 0.0 and e_a + e_b + e_c > 0.0
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, inline="always")
 def _faces_away(at, a, b, c):  # type: ignore[no-untyped-def]
     """Whether a triangle's corners come clockwise; never where one lies before the near plane (NaN)."""
     x, y = at[a, 0], at[a, 1]
@@ -207,7 +207,7 @@ def _farthest(depth, farthest):  # type: ignore[no-untyped-def]
             tiles[tile] = max(tiles[tile], depth[row, column])
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, inline="always")
 def _hidden(at, a, b, c, box, farthest):  # type: ignore[no-untyped-def]
     """Whether all that lies in the tiles of a triangle's box is nearer than the triangle."""
     left, right, top, bottom = box
@@ -221,81 +221,86 @@ def _hidden(at, a, b, c, box, farthest):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
-    """Index of the nearest triangle, [N, H, W] int32, −1 where there is none.
-
-    What faces away comes second: of a closed body most of it is hidden by then, and a look at a few tiles tells.
-    """
-    winner = np.empty((matrices.shape[0], height, width), np.int32)
-    x, y = _sample_grid(height, width)
-    for view in nb.prange(matrices.shape[0]):
-        seen = winner[view]
-        seen[:] = -1
-        clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 3))
-        _project(positions, matrices[view], height, width, clip, at)
-        depth = np.full((height, width), np.inf)
-        away, many = np.empty(triangles.shape[0], np.int32), np.uint64(0)
-        for index in range(np.uint64(triangles.shape[0])):
-            a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
-            box = _box(clip, at, a, b, c, height, width)
-            if not (box[0] <= box[1] and box[2] <= box[3]):
-                continue
-            if _faces_away(at, a, b, c):
-                away[many] = index
-                many += np.uint64(1)
-            else:
-                _draw_triangle(index, clip, a, b, c, box, x, y, depth, seen)
-        farthest = np.empty((height // TILE + 1, width // TILE + 1))
-        _farthest(depth, farthest)
-        for i in range(many):
-            index = away[i]
-            a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
-            box = _box(clip, at, a, b, c, height, width)
-            if not _hidden(at, a, b, c, box, farthest):
-                _draw_triangle(index, clip, a, b, c, box, x, y, depth, seen)
-    return winner
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _count(winner):  # type: ignore[no-untyped-def]
-    """Covered samples of each view, [N]."""
-    counts = np.zeros(winner.shape[0], np.int64)
-    for view in nb.prange(winner.shape[0]):
-        counts[view] = (winner[view] >= 0).sum()
-    return counts
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _pack(winner, view_start, positions, triangles, matrices):  # type: ignore[no-untyped-def]
-    """Triangle, barycentrics and sample index of every covered sample."""
-    views, height, width = winner.shape
-    triangle = np.empty(view_start[-1], np.int32)
-    barycentric = np.empty((view_start[-1], 2), np.float32)
-    sample = np.empty(view_start[-1], np.int32)
+    """Triangle, barycentrics and sample index of every covered sample; those of view n begin at n · H · W, and the last
+    result, [N], says how many they are."""
+    views, area = matrices.shape[0], height * width
+    triangle, barycentric = np.empty(views * area, np.int32), np.empty((views * area, 2), np.float32)
+    sample, counts = np.empty(views * area, np.int32), np.empty(views, np.int64)
     x, y = _sample_grid(height, width)
     for view in nb.prange(views):
         clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 3))
         _project(positions, matrices[view], height, width, clip, at)
-        cursor, last = np.uint64(view_start[view]), -1
-        a_x = a_y = a_1 = b_x = b_y = b_1 = c_x = c_y = c_1 = 0.0
-        for row in range(np.uint64(height)):
-            first = np.int32((view * height + row) * width)
-            for column in range(np.uint64(width)):
-                index = winner[view, row, column]
-                if index < 0:
-                    continue
-                if index != last:
-                    a, b, c = triangles[index]
-                    a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, _ = _edges(
-                        clip, np.uint64(a), np.uint64(b), np.uint64(c)
-                    )
-                    last = index
-                e_a = a_x * x[column] + (a_y * y[row] + a_1)
-                e_b = b_x * x[column] + (b_y * y[row] + b_1)
-                e_c = c_x * x[column] + (c_y * y[row] + c_1)
-                scale = 1.0 / (e_a + e_b + e_c)
-                triangle[cursor] = index
-                barycentric[cursor, 0] = e_a * scale
-                barycentric[cursor, 1] = e_b * scale
-                sample[cursor] = first + np.int32(column)
-                cursor += np.uint64(1)
-    return triangle, barycentric, sample
+        winner = np.full((height, width), -1, np.int32)
+        _draw(clip, at, triangles, x, y, winner)
+        part = slice(view * area, (view + 1) * area)
+        counts[view] = _pack(winner, clip, triangles, x, y, triangle[part], barycentric[part], sample[part])
+        sample[view * area : view * area + counts[view]] += view * area
+    return triangle, barycentric, sample, counts
+
+
+@nb.njit(cache=True, inline="always")
+def _draw(clip, at, triangles, x, y, winner):  # type: ignore[no-untyped-def]
+    """`winner` [H, W], −1 before, becomes the index of the nearest triangle.
+
+    What faces away comes second: of a closed body most of it is hidden by then, and a look at a few tiles tells.
+    """
+    height, width = winner.shape
+    depth = np.full((height, width), np.inf)
+    away, many = np.empty(triangles.shape[0], np.int32), np.uint64(0)
+    for index in range(np.uint64(triangles.shape[0])):
+        a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
+        box = _box(clip, at, a, b, c, height, width)
+        if not (box[0] <= box[1] and box[2] <= box[3]):
+            continue
+        if _faces_away(at, a, b, c):
+            away[many] = index
+            many += np.uint64(1)
+        else:
+            _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner)
+    farthest = np.empty((height // TILE + 1, width // TILE + 1))
+    _farthest(depth, farthest)
+    for i in range(many):
+        index = away[i]
+        a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
+        box = _box(clip, at, a, b, c, height, width)
+        if not _hidden(at, a, b, c, box, farthest):
+            _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner)
+
+
+@nb.njit(cache=True, inline="always")
+def _pack(winner, clip, triangles, x, y, triangle, barycentric, sample):  # type: ignore[no-untyped-def]
+    """Write what is known of one view's covered samples, in order; how many they are."""
+    cursor, last = np.uint64(0), -1
+    a_x = a_y = a_1 = b_x = b_y = b_1 = c_x = c_y = c_1 = 0.0
+    for row in range(np.uint64(winner.shape[0])):
+        for column in range(np.uint64(winner.shape[1])):
+            index = winner[row, column]
+            if index < 0:
+                continue
+            if index != last:
+                a, b, c = triangles[index]
+                a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, _ = _edges(clip, np.uint64(a), np.uint64(b), np.uint64(c))
+                last = index
+            e_a = a_x * x[column] + (a_y * y[row] + a_1)
+            e_b = b_x * x[column] + (b_y * y[row] + b_1)
+            e_c = c_x * x[column] + (c_y * y[row] + c_1)
+            scale = 1.0 / (e_a + e_b + e_c)
+            triangle[cursor] = index
+            barycentric[cursor, 0] = e_a * scale
+            barycentric[cursor, 1] = e_b * scale
+            sample[cursor] = np.int32(row * np.uint64(winner.shape[1]) + column)
+            cursor += np.uint64(1)
+    return np.int64(cursor)
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _together(triangle, barycentric, sample, view_start, area):  # type: ignore[no-untyped-def]
+    """What :func:`_rasterize` gives, without the gaps between views."""
+    count = view_start[-1]
+    triangle_out, sample_out = np.empty(count, np.int32), np.empty(count, np.int32)
+    barycentric_out = np.empty((count, 2), np.float32)
+    for view in nb.prange(view_start.shape[0] - 1):
+        to, begin = slice(view_start[view], view_start[view + 1]), view * area
+        part = slice(begin, begin + view_start[view + 1] - view_start[view])
+        triangle_out[to], sample_out[to], barycentric_out[to] = triangle[part], sample[part], barycentric[part]
+    return triangle_out, barycentric_out, sample_out
