@@ -57,10 +57,12 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         problem = dataclasses.replace(problem, classifiers=tuple(_untrained(name, device) for name in given.model))
     prepared = time.perf_counter()
     size = given.size or problem.size
-    timers = step_timers(problem, size)
+    timers, settled = step_timers(problem, size)
     timers["resampled"]()
     _wait(device)
     first = time.perf_counter()
+    while not settled():
+        timers["resampled"]()
     for run in timers.values():
         run(), run()
     times = _in_turns(timers, given.repeats, device)
@@ -138,9 +140,10 @@ def _row(times: list[float], classifier: list[float]) -> dict[str, object]:
     }
 
 
-def step_timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
+def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], None]], Callable[[], bool]]:
     """What is to be timed, by name: ``classifier NAME`` for each, the whole step with ``fixed`` views and with
-    ``resampled`` ones, and, if there is one classifier from a package, ``plain``: its network as it comes."""
+    ``resampled`` ones, and, if there is one classifier from a package, ``plain``: its network as it comes. And whether
+    steps with resampled views know by now what takes less time."""
     settings = problem.job.settings
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
 
@@ -175,7 +178,7 @@ def step_timers(problem: Problem, size: int) -> dict[str, Callable[[], None]]:
     found |= {"fixed": step, "resampled": resampled}
     if len(problem.classifiers) == 1 and problem.classifiers[0].spec.name in efficientnet_lite.names():
         found["plain"] = backward(plain_logits(problem.classifiers[0]))
-    return found
+    return found, lambda: ahead.settled
 
 
 def plain_logits(classifier: Classifier) -> Callable[[Tensor], Tensor]:

@@ -172,7 +172,7 @@ def _pytorch3d(problem: Problem, own: dict[str, float], repeats: int) -> str:
 
 def _whole_steps(problem: Problem, rendering: float, repeats: int) -> str:
     """Whole steps with fixed views: ours, and of one whose `rendering` takes so many milliseconds."""
-    timers = step_timers(problem, SIZE)
+    timers, _ = step_timers(problem, SIZE)
     alone = next(run for name, run in timers.items() if name.startswith("classifier "))
     ours, classifier, plain = (_median_ms(run, repeats) for run in (timers["fixed"], alone, timers["plain"]))
     theirs = "; ".join(

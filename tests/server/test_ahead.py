@@ -80,6 +80,38 @@ def test_what_went_wrong_is_raised_where_the_thing_is_taken_and_only_once() -> N
     made.close()
 
 
+class Machine:
+    """A clock that making and using move on, as far as they would on a machine of which cores are shared or not."""
+
+    def __init__(self, alone: float, overlapping: float) -> None:
+        self.now, self._alone, self._overlapping = 0.0, alone, overlapping
+        self.overlapped: list[bool] = []
+
+    def run(self, turns: int) -> None:
+        """So many turns: taking, beginning the next, using."""
+        made = Ahead(lambda: None, CPU, lambda: self.now)
+        for _ in range(turns):
+            if not made.begun:
+                self.now += self._alone  # made while nothing else is done
+            made.take()
+            made.begin()
+            self.overlapped.append(made.begun)
+            self.now += 1.0 + (self._overlapping if made.begun else 0.0)
+            made.wait()
+        assert made.settled
+        made.close()
+
+
+@pytest.mark.parametrize(("alone", "overlapping", "pays"), [(0.2, 0.05, True), (0.2, 0.3, False)])
+def test_things_are_made_ahead_for_good_only_where_that_takes_less_time(
+    alone: float, overlapping: float, pays: bool
+) -> None:
+    machine = Machine(alone, overlapping)
+    machine.run(20)
+    assert {True, False} == set(machine.overlapped[:12])
+    assert set(machine.overlapped[13:]) == {pays}
+
+
 def test_closing_waits_for_what_is_under_way() -> None:
     goes_on, ended = threading.Event(), threading.Event()
 
