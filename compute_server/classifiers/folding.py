@@ -1,4 +1,4 @@
-"""Prepares a network for gradients with respect to its input only: frozen, batch norm folded, activations clipped in
+"""Prepares a network for gradients with respect to its input only: frozen, batch norm folded, features clipped in
 place, channels-last.
 
 Not for training: a prepared network has lost its batch norms. Knows no model library.
@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.fx.proxy import TraceError
 
-from compute_server.classifiers.clipped import clipped
+from compute_server.classifiers.frozen import frozen
 
 Module = type[nn.Module]
 Splits = Mapping[Module, Callable[[Any], nn.Module]]
@@ -48,7 +48,7 @@ def _fold_batch_norm(network: nn.Module, splits: Splits, opaque: frozenset[Modul
         return network
     folded = fuse(traced, inplace=True, no_trace=True)
     assert isinstance(folded, fx.GraphModule)
-    return clipped(folded).eval()
+    return frozen(folded).eval()
 
 
 class _Tracer(fx.Tracer):

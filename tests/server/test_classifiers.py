@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compute_server.classifiers import Classifier, available, labels, load
-from compute_server.classifiers.clipped import ClippedConvolution
 from compute_server.classifiers.folding import prepared
+from compute_server.classifiers.frozen import FrozenConvolution
 from compute_server.classifiers.precision import gradient_cosine, survives
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
 
@@ -360,8 +360,28 @@ def test_convolutions_that_clip_give_the_same_logits_and_gradients(activation: C
 def test_all_activations_of_lite_that_clip_are_one_with_their_convolutions(classifier: Classifier) -> None:
     kinds = [type(module) for module in classifier.network.modules()]
     used = {node.target for node in classifier.network.graph.nodes if node.op == "call_module"}
-    assert kinds.count(ClippedConvolution) >= 30
+    assert kinds.count(FrozenConvolution) >= 30
     assert not any(isinstance(classifier.network.get_submodule(name), nn.ReLU6) for name in used)
+
+
+def kept_bytes(logits: Callable[[Tensor], Tensor], images: Tensor) -> int:
+    """What autograd keeps of a forward pass for the backward pass."""
+    kept = 0
+
+    def keep(saved: Tensor) -> Tensor:
+        nonlocal kept
+        kept += 0 if isinstance(saved, nn.Parameter) else saved.nbytes
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        logits(images.clone().requires_grad_())
+    return kept
+
+
+def test_lite_keeps_little_of_its_features_for_the_gradient(classifier: Classifier) -> None:
+    images = noise(2, classifier.spec.size)
+    # A byte of each that is clipped; its package's own model keeps nearly ten times as much.
+    assert kept_bytes(classifier.logits, images) < kept_bytes(package_logits(classifier.spec.name), images) / 8
 
 
 # Reduced precision.
