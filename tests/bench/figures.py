@@ -13,11 +13,13 @@ import platform
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from compute_server.render.rasterizer import nvdiffrast_installed
 from shared.version import VERSION
 
 from .peers import rows as peer_rows
@@ -35,9 +37,19 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         for model in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite0,efficientnet_lite1")
     ),
 }
-#: On a CUDA device: networks of the usual size, with random weights where theirs are not at hand.
+#: On a CUDA device: the rasterizers that are there, and networks of the usual size, with random weights where theirs
+#: are not at hand.
 GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
     **CONFIGURATIONS,
+    "Rasterizers": tuple(
+        {"rasterizer": name}
+        for name, there in (
+            ("numba", True),
+            ("warp", find_spec("warp") is not None),
+            ("nvdiffrast", nvdiffrast_installed()),
+        )
+        if there
+    ),
     "Networks": tuple(
         {"model": model, "views": views, "random_weights": True}
         for model in ("resnet50", "densenet121", "inception_v3")

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ from torch import Tensor
 from compute_server.bench import step_timers
 from compute_server.bench_scene import bench_scene
 from compute_server.problem import Problem, make_problem
+from compute_server.render.geometry import clip_from_world
+from compute_server.render.rasterizer import nvdiffrast_installed
 from compute_server.render.sampling import accumulate
 from compute_server.views import generators, random_views
 from shared import messages as m
-from shared.scene import PointLight, SunLight
+from shared.scene import Camera, PointLight, SunLight
 
 VIEWS, SIZE, SAMPLES, TEXTURE = 15, 224, 4, 512
 
@@ -46,6 +48,8 @@ def rows(device: str, repeats: int = 7) -> list[str]:
     lines = [
         f"ours, {problem.renderer.rasterizer.name}: fixed {own['fixed']:.1f} ms, resampled {own['resampled']:.1f} ms"
     ]
+    if problem.device.type == "cuda":
+        lines.append(_nvdiffrast(problem, own, repeats))
     return [*lines, _mitsuba(problem, own, repeats), _pytorch3d(problem, own, repeats)]
 
 
@@ -157,6 +161,49 @@ def _scene_arrays(problem: Problem) -> dict[str, Any]:
     }
 
 
+# --- nvdiffrast -------------------------------------------------------------------------------------------------------
+
+
+def _nvdiffrast(problem: Problem, own: dict[str, float], repeats: int) -> str:
+    """The floor of rendering on a GPU: nvdiffrast's texture as it comes, without light or background."""
+    if not nvdiffrast_installed():
+        return "nvdiffrast: not installed (built from its source against the installed torch)"
+    import nvdiffrast.torch as dr
+
+    geometry, device = problem.renderer.geometry, problem.device
+    side, context = SIZE * math.isqrt(SAMPLES), dr.RasterizeCudaContext(device=device)
+    corners = torch.arange(3 * len(geometry.triangles), dtype=torch.int32, device=device).reshape(-1, 3)
+    uv = geometry.uv.reshape(1, -1, 2).contiguous()
+    theta = problem.texture.linear().reshape(1, TEXTURE, TEXTURE, 3).contiguous()
+    slope = torch.randn(VIEWS, side, side, 3, device=device)
+    stream = random_views(problem.job.scene.rig, generators(0).train, "grey")
+
+    def rasterised() -> tuple[Tensor, Tensor]:
+        clip = _clip(problem, [view.camera for view in itertools.islice(stream, VIEWS)])
+        seen, seen_db = dr.rasterize(context, clip, geometry.triangles_int32, (side, side))
+        found: tuple[Tensor, Tensor] = dr.interpolate(uv, seen, corners, rast_db=seen_db, diff_attrs="all")
+        return found
+
+    def step(kept: tuple[Tensor, Tensor]) -> None:
+        free = theta.detach().requires_grad_()
+        dr.texture(free, *kept, filter_mode="linear-mipmap-linear").backward(slope)
+
+    kept = rasterised()
+    times = {
+        "fixed": _median_ms(lambda: step(kept), repeats),
+        "resampled": _median_ms(lambda: step(rasterised()), repeats),
+    }
+    compared = ", ".join(f"{name} {times[name]:.1f} ms ({times[name] / own[name]:.2f} × ours)" for name in own)
+    return f"nvdiffrast's bare texture, without light or background: {compared}"
+
+
+def _clip(problem: Problem, cameras: Sequence[Camera]) -> Tensor:
+    """All vertices in the clip space of each camera, ``[N, V, 4]``."""
+    matrices = torch.tensor(clip_from_world(cameras), dtype=torch.float32, device=problem.device)
+    homogeneous = torch.nn.functional.pad(problem.renderer.geometry.positions, (0, 1), value=1.0)
+    return torch.einsum("nij,vj->nvi", matrices, homogeneous).contiguous()
+
+
 # --- PyTorch3D --------------------------------------------------------------------------------------------------------
 
 
@@ -199,13 +246,7 @@ def _pytorch3d_times(problem: Problem, repeats: int) -> tuple[dict[str, float], 
         """Where samples look [N, S, S, 2], their radiance on white [N, S, S, 3], and whether they see anything."""
         from compute_server.render.lights import irradiance
 
-        clip = torch.tensor(
-            np.stack([v.camera.projection @ v.camera.view for v in itertools.islice(stream, VIEWS)]),
-            dtype=torch.float32,
-            device=device,
-        )
-        homogeneous = torch.nn.functional.pad(geometry.positions, (0, 1), value=1.0)
-        projected = torch.einsum("nij,vj->nvi", clip, homogeneous)
+        projected = _clip(problem, [view.camera for view in itertools.islice(stream, VIEWS)])
         ndc = torch.cat([-projected[..., :1], projected[..., 1:2], projected[..., 3:]], dim=2)
         ndc[..., :2] /= projected[..., 3:]
         meshes = Meshes(list(ndc), [geometry.triangles] * VIEWS)
