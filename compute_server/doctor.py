@@ -80,6 +80,6 @@ def _rasterizer(name: str, device: torch.device) -> str:
         chosen = choose(name, device).name
     except AssistiveError as error:
         return f"[red]{error}[/]"
-    if device.type == "cuda" and not nvdiffrast_installed():
-        return f"{chosen}. {HOW_TO_INSTALL}. With any licence: `{INSTALL_WARP}`, then --rasterizer warp"
+    if device.type == "cuda" and not nvdiffrast_installed() and chosen != "warp":
+        return f"{chosen}. {HOW_TO_INSTALL}. Free for all uses: `{INSTALL_WARP}`, then --rasterizer warp"
     return chosen

@@ -300,9 +300,9 @@ def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
 class _Batches:
     """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones.
 
-    On a CPU those of the next step are made ready while the classifiers look at this one's, which leave cores idle now
-    and then; mined ones wait for the texture. A step whose views are too many for the device's memory is taken in
-    parts, and so are all that follow.
+    On a CPU those of the next step are made ready while the classifiers look at this one's, where that takes less time
+    (:class:`Ahead`); mined ones wait for the texture. A step whose views are too many for the device's memory is taken
+    in parts, and so are all that follow.
     """
 
     def __init__(self, problem: Problem, trace: Trace) -> None:

@@ -19,7 +19,8 @@ def clip(features: Tensor, limit: float) -> Tensor:
 def masked(grad: Tensor, inside: Tensor, *, in_place: bool) -> Tensor:
     """`grad` where it is `inside`, elsewhere 0; in the same memory if it may be and is laid out alike."""
     alike = grad.contiguous(memory_format=_layout(inside))
-    result = alike if in_place or alike is not grad else alike.clone()
+    shared = alike.data_ptr() == grad.data_ptr()
+    result = alike if in_place or not shared else alike.clone()
     _mask(_flat(result), _flat(inside))
     return result
 

@@ -97,15 +97,10 @@ def _weights(variant: _Variant) -> Path:
 
 
 def _use_plain_modules(module: nn.Module) -> None:
-    """Replaces the package's own convolutions by torch's, which can be folded, and its ReLU6 by the in-place one.
-
-    In place is safe: what a ReLU6 gets here is a folded convolution's output, which nothing else reads.
-    """
+    """Replaces the package's own convolutions by torch's, which can be folded."""
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d):
             setattr(module, name, _plain_convolution(child))
-        elif isinstance(child, nn.ReLU6):
-            setattr(module, name, nn.ReLU6(inplace=True))
         else:
             _use_plain_modules(child)
 

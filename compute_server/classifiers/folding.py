@@ -29,14 +29,16 @@ def prepared(network: nn.Module, *, splits: Splits | None = None, opaque: Iterab
     what is returned.
     """
     network.eval().requires_grad_(False)
-    folded = _fold_batch_norm(network, splits or {}, frozenset(opaque))
-    return folded.to(memory_format=torch.channels_last)
+    simplified = _simplified(network, splits or {}, frozenset(opaque))
+    return simplified.to(memory_format=torch.channels_last)
 
 
-def _fold_batch_norm(network: nn.Module, splits: Splits, opaque: frozenset[Module]) -> nn.Module:
-    """`network` (in eval mode) with each batch norm that directly follows a convolution folded into it.
+def _simplified(network: nn.Module, splits: Splits, opaque: frozenset[Module]) -> nn.Module:
+    """`network` (in eval mode) with each batch norm that directly follows a convolution folded into it, and its
+    convolutions as :mod:`frozen <compute_server.classifiers.frozen>` ones.
 
-    Returned as it came when there is nothing to fold, or when its control flow depends on its input.
+    Returned as it came when its control flow depends on its input, or when there is nothing to fold: what else is in
+    such a network (transformers) is not worth the risk of a trace.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return network

@@ -83,7 +83,8 @@ def frozen(traced: fx.GraphModule) -> fx.GraphModule:
     follows it."""
     for node in list(traced.graph.nodes):
         conv = _module(traced, node)
-        if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        # Exactly: timm's subclasses pad or standardise in a forward of their own.
+        if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             continue
         follower = _only_user(node)
         limit = None if follower is None else _limit(traced, follower)
@@ -91,7 +92,7 @@ def frozen(traced: fx.GraphModule) -> fx.GraphModule:
             follower.replace_all_uses_with(node)
             traced.graph.erase_node(follower)
             follower = _only_user(node)
-        alone = follower is not None and isinstance(_module(traced, follower), nn.Conv2d | FrozenConvolution)
+        alone = follower is not None and type(_module(traced, follower)) is nn.Conv2d
         parent, _, child = str(node.target).rpartition(".")
         setattr(traced.get_submodule(parent), child, FrozenConvolution(conv, limit, alone=alone))
     traced.recompile()

@@ -122,4 +122,5 @@ def _norm_then_activation(fused: Any) -> nn.Module:
     norm = nn.BatchNorm2d(fused.num_features, eps=fused.eps, affine=fused.affine)
     norm.weight, norm.bias = fused.weight, fused.bias
     norm.running_mean, norm.running_var = fused.running_mean, fused.running_var
-    return nn.Sequential(norm, fused.drop, fused.act).eval()
+    # An nn.Identity between a convolution and its activation would keep the two apart.
+    return nn.Sequential(norm, *(each for each in (fused.drop, fused.act) if type(each) is not nn.Identity)).eval()

@@ -38,7 +38,7 @@ class Geometry:
 
     @functools.cached_property
     def triangles_int32(self) -> Tensor:
-        """As nvdiffrast wants them."""
+        """As rasterizers on the GPU want them."""
         return self.triangles.to(torch.int32).contiguous()
 
     @property

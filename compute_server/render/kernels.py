@@ -238,8 +238,8 @@ def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
     parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
     result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
-    known = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
-    into: tuple[Any, ...] = (result.numpy(), others.numpy(), known)
+    cleared = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
+    into: tuple[Any, ...] = (result.numpy(), others.numpy(), cleared)
     arguments: list[Any] = [grad.reshape(-1, 3).numpy(), *_arrays(transport), *into]
     run: Any = _scatter
     if isinstance(transport.taps, MipTaps):
@@ -278,16 +278,16 @@ def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ig
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _scatter(grad, index, weight, light, pixel, result, others, known):  # type: ignore[no-untyped-def]
-    parts, count = known.shape[0], pixel.shape[0]
+def _scatter(grad, index, weight, light, pixel, result, others, cleared):  # type: ignore[no-untyped-def]
+    parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool, cleared = result if part == 0 else others[part - 1], known[part]
+        pool, mine = result if part == 0 else others[part - 1], cleared[part]
         for p in range(count * part // parts, count * (part + 1) // parts):
             at = pixel[p]
             r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
             for k in range(index.shape[1]):
                 texel, w = np.uint64(index[p, k]), weight[p, k]
-                _clear(pool, cleared, texel >> np.uint64(BLOCK_BITS))
+                _clear(pool, mine, texel >> np.uint64(BLOCK_BITS))
                 pool[texel, 0] += w * r
                 pool[texel, 1] += w * g
                 pool[texel, 2] += w * b
@@ -325,14 +325,14 @@ def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
 def _scatter_mips(  # type: ignore[no-untyped-def]
-    grad, place, sizes, starts, light, pixel, result, others, known, large
+    grad, place, sizes, starts, light, pixel, result, others, cleared, large
 ):
-    parts, count = known.shape[0], pixel.shape[0]
+    parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool, cleared = result if part == 0 else others[part - 1], known[part]
+        pool, mine = result if part == 0 else others[part - 1], cleared[part]
         small = np.uint64(starts[large]) >> np.uint64(BLOCK_BITS)
         pool[small << np.uint64(BLOCK_BITS) :] = 0
-        cleared[small:] = True
+        mine[small:] = True
         for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
             to = np.uint64(pixel[p])
             r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
@@ -341,13 +341,13 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
             blend = level - np.float32(lower)
             at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
             if lower < large:
-                _clear_blocks(pool, cleared, at)
+                _clear_blocks(pool, mine, at)
             _add(pool, at, w, r, g, b)
             if blend > 0:
                 upper = lower + np.uint64(1)
                 at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
                 if upper < large:
-                    _clear_blocks(pool, cleared, at)
+                    _clear_blocks(pool, mine, at)
                 _add(pool, at, w, r, g, b)
 
 
@@ -377,15 +377,15 @@ def _clear(pool, cleared, block):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _sum_pools(result, others, known):  # type: ignore[no-untyped-def]
-    """Add the blocks of `others` that are `known` to `result`, and clear those that none of them knows."""
-    for block in nb.prange(known.shape[1]):
+def _sum_pools(result, others, cleared):  # type: ignore[no-untyped-def]
+    """Clear the blocks of `result` that have not been `cleared`, and add those of `others` that have."""
+    for block in nb.prange(cleared.shape[1]):
         begin = block << BLOCK_BITS
         end = min(begin + (1 << BLOCK_BITS), result.shape[0])
-        if not known[0, block]:
+        if not cleared[0, block]:
             result[begin:end] = 0
         for part in range(others.shape[0]):
-            if known[part + 1, block]:
+            if cleared[part + 1, block]:
                 for texel in range(begin, end):
                     for channel in range(3):
                         result[texel, channel] += others[part, texel, channel]

@@ -142,8 +142,9 @@ def _box(clip, at, a, b, c, height, width):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, inline="always")
 def _bound(slope, half):  # type: ignore[no-untyped-def]
-    """Three numbers for an edge that falls by `slope` along a row: where it is met lies at constant · first (columns);
-    the second and the third make it no bound to the left or to the right, when the samples are on its other side."""
+    """Three numbers for an edge function that rises by `slope` along a row: it is 0 at constant · first columns from
+    the middle; the second and the third make that no bound to the left or to the right, where it bounds the other
+    side."""
     return -half / (slope or 1.0), (0.0 if slope > 0.0 else -np.inf), (0.0 if slope < 0.0 else np.inf)
 
 

@@ -9,7 +9,7 @@ import torchvision.models
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compute_server.classifiers import Classifier, available, labels, load
+from compute_server.classifiers import Classifier, available, labels, load, timm_models
 from compute_server.classifiers.folding import prepared
 from compute_server.classifiers.frozen import FrozenConvolution
 from compute_server.classifiers.precision import gradient_cosine, survives
@@ -362,6 +362,35 @@ def test_all_activations_of_lite_that_clip_are_one_with_their_convolutions(class
     used = {node.target for node in classifier.network.graph.nodes if node.op == "call_module"}
     assert kinds.count(FrozenConvolution) >= 30
     assert not any(isinstance(classifier.network.get_submodule(name), nn.ReLU6) for name in used)
+
+
+@pytest.mark.parametrize("name", ["Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame"])
+def test_convolutions_with_a_forward_of_their_own_are_left_alone(name: str) -> None:
+    import timm.layers
+
+    kind, opaque = getattr(timm.layers, name), timm.models.get_notrace_modules()
+    own = kind(4, 4, 3, 1) if name == "Conv2dSame" else kind(4, 4, kernel_size=3)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), own, nn.ReLU(), nn.Conv2d(4, 4, 1))
+    network = with_large_weights(with_lively_norms(network))
+    x = noise(2, 12).permute(0, 3, 1, 2).requires_grad_()
+    expected = network(x)
+    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected_gradient,) = torch.autograd.grad(expected, x, direction)
+    found = prepared(network, opaque=opaque)(x)
+    (gradient,) = torch.autograd.grad(found, x, direction)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-3)
+
+
+def test_activations_inside_timms_norms_are_one_with_their_convolutions() -> None:
+    import timm
+    from timm.layers.norm_act import BatchNormAct2d
+
+    model = timm.create_model("mobilenetv2_035").eval()
+    whole = prepared(model, splits={BatchNormAct2d: timm_models._norm_then_activation})
+    used = [whole.get_submodule(node.target) for node in whole.graph.nodes if node.op == "call_module"]
+    assert sum(isinstance(each, FrozenConvolution) and each.limit == 6 for each in used) > 30
+    assert not any(isinstance(each, nn.ReLU6) for each in used)
 
 
 def kept_bytes(logits: Callable[[Tensor], Tensor], images: Tensor) -> int:

@@ -178,13 +178,19 @@ def _mip_transport() -> Transport:
     return dataclasses.replace(transport, taps=MipTaps(places, layout))
 
 
-TRANSPORTS = {"listed taps": (_transport, 400), "trilinear taps": (_mip_transport, 682)}
+TRANSPORTS = {
+    "listed taps": (_transport, 400),
+    "trilinear taps": (_mip_transport, 682),
+    "trilinear taps, large levels": (_mip_transport, 682),
+}
 
 
 @pytest.fixture(params=TRANSPORTS)
-def operator(request: pytest.FixtureRequest) -> tuple[Transport, int]:
+def operator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Transport, int]:
     """An operator of each kind, and how many texels its pool has."""
     make, texels = TRANSPORTS[request.param]
+    if request.param.endswith("large levels"):
+        monkeypatch.setattr(kernels, "LARGE_LEVEL", 64)
     return make(), texels
 
 

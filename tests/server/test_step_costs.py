@@ -112,9 +112,11 @@ def test_a_step_takes_little_memory_and_crosses_between_devices_no_more_than_it_
             _, slope = gradient(problem, theta, batch, 0)
             theta = moved(theta, walker.move(slope, 0.01), problem.texture.start, 0.1, "linf")
     picture, pool = batch.base.nbytes, problem.texture.levels.starts[-1] * 12
-    # Pictures: the base's copy, encoded, and a gradient of each; what the classifier makes of them. Pools: one, its
-    # gradient by each of the threads that scatter, and their sum; a Θ is three quarters of one, and moved by six.
-    assert ledger.bytes < 8 * picture + (torch.get_num_threads() + 8) * pool
+    # Pictures: the base's copy, encoded, and a gradient of each. Pools: one, and its gradient by each of the threads
+    # that scatter; Θ, its gradient and how far it goes are three quarters of one each. torch's own functions, which a
+    # GPU has in the place of kernels, take more.
+    pictures, more = (4.5, 4) if device == "cpu" else (8.0, 8)
+    assert ledger.bytes < pictures * picture + (torch.get_num_threads() + more) * pool
     # Loss and confidences are read together.
     assert ledger.crossings <= 1
 

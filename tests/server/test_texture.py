@@ -222,8 +222,9 @@ def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
 
 @pytest.mark.parametrize("size", [16, 37, 64])
 @pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
-def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corners: list) -> None:
-    found = model(quad(corners, [1, 0.9, 0.5, 0]), noise(size))
+@pytest.mark.parametrize("mask", [[1, 0.9, 0.5, 0], [1, 1, 1, 1]], ids=["masked", "free"])
+def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corners: list, mask: list) -> None:
+    found = model(quad(corners, mask), noise(size))
     _compare_with_definition(found)
 
 
