@@ -20,9 +20,8 @@ from typing import Any
 import torch
 
 from compute_server.render.rasterizer import nvdiffrast_installed
+from compute_server.worker_process import worker_environment
 from shared.version import VERSION
-
-from .peers import rows as peer_rows
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         name: [_measured(options.device, options.repeats, each) for each in group]
         for name, group in configurations.items()
     }
-    found["peers"] = peer_rows(options.device)
+    found["peers"] = _peers(options.device)
     stem = "benchmarks" if options.device == "cpu" else "benchmarks-gpu"
     (DOCS / f"{stem}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (DOCS / f"{stem}.md").write_text("\n".join(_page(found, options.repeats)) + "\n", encoding="utf-8")
@@ -113,6 +112,12 @@ def _measured(device: str, repeats: int, options: dict[str, Any]) -> dict[str, A
     row: dict[str, Any] = json.loads(subprocess.check_output([str(part) for part in command]))
     print(_line(options, row), flush=True)
     return {"options": options, **row}
+
+
+def _peers(device: str) -> list[str]:
+    """What ``bench.peers`` says, with a worker's environment like all that is measured: it makes others faster too."""
+    command = [sys.executable, "-m", "bench.peers", "--device", device]
+    return subprocess.check_output(command, env=worker_environment(), text=True).splitlines()
 
 
 def _line(options: dict[str, Any], row: dict[str, Any]) -> str:
