@@ -78,28 +78,25 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
     texels = follow.shape[0]
     blocks = (texels + BLOCK - 1) // BLOCK
     for part in nb.prange(parts):
-        values, weights = np.zeros(3 * BLOCK, np.float32), np.zeros(BLOCK, np.float32)
+        values, weights = np.zeros((BLOCK, 3), np.float32), np.zeros(BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             begin, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, texels - block * BLOCK))
             for i in range(count):
                 k = np.uint64(max(follow[begin + i], 0))
                 weights[i] = weight[k]
-                values[np.uint64(3) * i] = theta[k, 0]
-                values[np.uint64(3) * i + np.uint64(1)] = theta[k, 1]
-                values[np.uint64(3) * i + np.uint64(2)] = theta[k, 2]
+                values[i, 0], values[i, 1], values[i, 2] = theta[k, 0], theta[k, 1], theta[k, 2]
             if not _all_free(weights[:count]):
                 for i in range(count):
                     k = np.uint64(max(follow[begin + i], 0))
-                    _mask(values[np.uint64(3) * i : np.uint64(3) * i + np.uint64(3)], start[k], weight[k])
-            for i in range(3 * BLOCK):
-                values[i] = decoded(min(max(values[i], _f(0)), _f(1)))
+                    _mask(values[i], start[k], weight[k])
+            flat = values.reshape(-1)
+            for i in range(flat.shape[0]):
+                flat[i] = decoded(min(max(flat[i], _f(0)), _f(1)))
             for i in range(count):
-                if follow[begin + i] < 0:
-                    pool[begin + i] = original[begin + i]
-                else:
-                    pool[begin + i, 0] = values[np.uint64(3) * i]
-                    pool[begin + i, 1] = values[np.uint64(3) * i + np.uint64(1)]
-                    pool[begin + i, 2] = values[np.uint64(3) * i + np.uint64(2)]
+                texel = begin + i
+                fixed = follow[texel] < 0
+                for channel in range(3):  # to assign a row takes three times as long
+                    pool[texel, channel] = original[texel, channel] if fixed else values[i, channel]
 
 
 @nb.njit(cache=True)
