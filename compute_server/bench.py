@@ -63,13 +63,11 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
     first = time.perf_counter()
     while not settled():
         timers["resampled"]()
-    plain = {name: timers.pop(name) for name in ("plain",) if name in timers}
-    for run in timers.values():
+    peak = None
+    for name, run in timers.items():
         run(), run()
-    peak = _peak_rss_mb()  # the plain network would take several times as much
-    for run in plain.values():
-        run(), run()
-    timers |= plain
+        if name != "plain":  # that network comes last, and takes several times as much
+            peak = _peak_rss_mb()
     times = _in_turns(timers, given.repeats, device)
     alone = [times[name] for name in times if name.startswith("classifier ")]
     classifier = [sum(turn) for turn in zip(*alone, strict=True)]

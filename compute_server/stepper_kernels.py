@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .render.color_kernels import flat
+
 
 def children(parent: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The cells of each of `count` blocks, by block, and where each block's begin, int32."""
@@ -31,21 +33,17 @@ def add_parents(far: Tensor, parent: Tensor, above: Tensor) -> Tensor:
 def momentum(velocity: Tensor, gradient: Tensor, size: float, decay: float, alpha: float) -> Tensor:
     """Stands for ``steppers.momentum_reference``."""
     result = torch.empty(gradient.shape)
-    flat = (_flat(velocity), _flat(gradient.contiguous()), _flat(result))
-    _momentum(*flat, np.float32(size), np.float32(decay), np.float32(alpha))
+    arrays = flat(velocity), flat(gradient), flat(result)
+    _momentum(*arrays, np.float32(size), np.float32(decay), np.float32(alpha))
     return result
 
 
 def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float) -> Tensor:
     """Stands for ``steppers.project`` in the ball of the greatest change, of ``theta + by``."""
     result = torch.empty(theta.shape)
-    flat = (_flat(theta.contiguous()), _flat(by.contiguous()), _flat(start.contiguous()), _flat(result))
-    _moved(*flat, np.float32(epsilon))
+    arrays = flat(theta), flat(by), flat(start), flat(result)
+    _moved(*arrays, np.float32(epsilon))
     return result
-
-
-def _flat(values: Tensor) -> np.ndarray:
-    return np.asarray(values.view(-1).numpy())
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")

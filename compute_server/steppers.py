@@ -186,7 +186,7 @@ def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float | None, norm:
     """Θ + `by`, clipped as :func:`project` says; all ``[K, 3]``."""
     cubic = epsilon is None or norm == "linf"
     if cubic and theta.device.type == "cpu" and theta.dtype == torch.float32:
-        return stepper_kernels.moved(theta, by, start, 2.0 if epsilon is None else epsilon)
+        return stepper_kernels.moved(theta, by, start, math.inf if epsilon is None else epsilon)
     return project(theta + by, start, epsilon, norm)
 
 

@@ -78,32 +78,32 @@ def decoded_slope(value):  # type: ignore[no-untyped-def]
 def encode(linear: Tensor) -> Tensor:
     """Stands for ``color.srgb_encode_reference``."""
     result = torch.empty(linear.shape)
-    _encode(_flat(linear), _flat(result))
+    _encode(flat(linear), flat(result))
     return result
 
 
 def encode_gradient(grad: Tensor, linear: Tensor, encoded: Tensor) -> Tensor:
     """The gradient of linear values from that of the encoded ones, for :func:`encode`."""
     result = torch.empty(linear.shape)
-    _encode_gradient(_flat(grad), _flat(linear), _flat(encoded), _flat(result))
+    _encode_gradient(flat(grad), flat(linear), flat(encoded), flat(result))
     return result
 
 
 def decode(encoded: Tensor) -> Tensor:
     """Stands for ``color.srgb_decode_reference``."""
     result = torch.empty(encoded.shape)
-    _decode(_flat(encoded), _flat(result))
+    _decode(flat(encoded), flat(result))
     return result
 
 
 def decode_gradient(grad: Tensor, encoded: Tensor) -> Tensor:
     """The gradient of encoded values from that of the linear ones, for :func:`decode`."""
     result = torch.empty(encoded.shape)
-    _decode_gradient(_flat(grad), _flat(encoded), _flat(result))
+    _decode_gradient(flat(grad), flat(encoded), flat(result))
     return result
 
 
-def _flat(values: Tensor) -> np.ndarray:
+def flat(values: Tensor) -> np.ndarray:
     """``[count]``; of a contiguous tensor it is the same memory."""
     return np.asarray(values.detach().contiguous().view(-1).numpy())
 

@@ -41,6 +41,13 @@ class Geometry:
         """As rasterizers on the GPU want them."""
         return self.triangles.to(torch.int32).contiguous()
 
+    def clip(self, matrices: np.ndarray) -> Tensor:
+        """All vertices in the clip space of each camera, ``[N, V, 4]``; `matrices` are those of
+        :func:`clip_from_world`."""
+        cameras = torch.tensor(matrices, dtype=torch.float32, device=self.device)
+        homogeneous = torch.nn.functional.pad(self.positions, (0, 1), value=1.0)
+        return torch.einsum("nij,vj->nvi", cameras, homogeneous).contiguous()
+
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""

@@ -11,7 +11,7 @@ import torch
 from shared.errors import InvalidInput
 
 from .geometry import Geometry
-from .rasterizer import HOW_TO_INSTALL, Visibility, nvdiffrast_installed, pack
+from .rasterizer import HOW_TO_INSTALL, Visibility, in_chunks, nvdiffrast_installed
 
 #: Views are drawn in chunks of about so many triangles and samples: nvdiffrast's memory grows with both.
 TRIANGLES_PER_CHUNK = 4_000_000
@@ -46,19 +46,13 @@ class NvdiffrastRasterizer:
         """Visibility on the geometry's device."""
         triangles = TRIANGLES_PER_CHUNK // max(1, len(geometry.triangles))
         chunk = max(1, min(triangles, SAMPLES_PER_CHUNK // (height * width)))
-        drawn = [
-            self._draw(geometry, matrices[start : start + chunk], height, width)
-            for start in range(0, len(matrices), chunk)
-        ]
-        return pack(torch.cat([view[0] for view in drawn]), torch.cat([view[1] for view in drawn]))
+        return in_chunks(lambda some: self._draw(geometry, some, height, width), matrices, chunk)
 
     def _draw(
         self, geometry: Geometry, matrices: np.ndarray, height: int, width: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        matrix = torch.tensor(matrices, dtype=torch.float32, device=geometry.device)
-        homogeneous = torch.nn.functional.pad(geometry.positions, (0, 1), value=1.0)
-        clip = torch.einsum("nij,vj->nvi", matrix, homogeneous).contiguous()
-        drawn = self._dr.rasterize(self._context, clip, geometry.triangles_int32, (height, width), grad_db=False)
+        clip, triangles = geometry.clip(matrices), geometry.triangles_int32
+        drawn = self._dr.rasterize(self._context, clip, triangles, (height, width), grad_db=False)
         if isinstance(drawn, Exception):  # rasterize returns, rather than raises, one of its errors
             raise drawn
         # nvdiffrast's row 0 is at the bottom (OpenGL), ours at the top.

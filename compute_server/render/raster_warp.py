@@ -14,7 +14,7 @@ import torch
 import warp as wp
 
 from .geometry import Geometry
-from .rasterizer import Visibility, pack
+from .rasterizer import Visibility, in_chunks
 
 #: Views are drawn in chunks of about so many samples, 12 bytes each.
 SAMPLES_PER_CHUNK = 32_000_000
@@ -62,11 +62,7 @@ class WarpRasterizer:
         chunk = max(1, SAMPLES_PER_CHUNK // (height * width))
         with self._stream(geometry.device):
             mesh = self._mesh(geometry)
-            drawn = [
-                self._draw(mesh, matrices[start : start + chunk], height, width, geometry.device)
-                for start in range(0, len(matrices), chunk)
-            ]
-        return pack(torch.cat([view[0] for view in drawn]), torch.cat([view[1] for view in drawn]))
+            return in_chunks(lambda some: self._draw(mesh, some, height, width, geometry.device), matrices, chunk)
 
     def _stream(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """Warp's work in the order of torch's."""

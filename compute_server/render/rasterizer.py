@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
@@ -79,7 +80,7 @@ def choose(name: str, device: torch.device) -> Rasterizer:
 
         return NvdiffrastRasterizer(device)
     if name == "warp":
-        if find_spec("warp") is None:
+        if not warp_installed():
             raise InvalidInput("The warp rasterizer needs the warp-lang package.", hint=f"Run `{INSTALL_WARP}`.")
         from .raster_warp import WarpRasterizer
 
@@ -95,6 +96,18 @@ def nvdiffrast_installed() -> bool:
     except (ImportError, OSError):  # not there, or built against another torch or CUDA
         return False
     return True
+
+
+def warp_installed() -> bool:
+    """Whether NVIDIA Warp can be imported."""
+    return find_spec("warp") is not None
+
+
+def in_chunks(draw: Callable[[np.ndarray], tuple[Tensor, Tensor]], matrices: np.ndarray, views: int) -> Visibility:
+    """What `draw` sees through `matrices` ``[N, 4, 4]``, so many `views` at once; it gives dense images as :func:`pack`
+    takes them."""
+    drawn = [draw(matrices[start : start + views]) for start in range(0, len(matrices), views)]
+    return pack(torch.cat([each[0] for each in drawn]), torch.cat([each[1] for each in drawn]))
 
 
 def pack(triangle: Tensor, barycentric: Tensor) -> Visibility:

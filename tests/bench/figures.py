@@ -13,13 +13,12 @@ import platform
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compute_server.render.rasterizer import nvdiffrast_installed
+from compute_server.render.rasterizer import nvdiffrast_installed, warp_installed
 from compute_server.worker_process import worker_environment
 from shared.version import VERSION
 
@@ -44,7 +43,7 @@ GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"rasterizer": name}
         for name, there in (
             ("numba", True),
-            ("warp", find_spec("warp") is not None),
+            ("warp", warp_installed()),
             ("nvdiffrast", nvdiffrast_installed()),
         )
         if there

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from compute_server.problem import Problem, make_problem
 from compute_server.render.geometry import clip_from_world
 from compute_server.render.rasterizer import nvdiffrast_installed
 from compute_server.render.sampling import accumulate
-from compute_server.views import generators, random_views
+from compute_server.views import RandomViews, generators, random_views
 from shared import messages as m
 from shared.scene import Camera, PointLight, SunLight
 
@@ -58,10 +58,24 @@ def _problem(device: str) -> Problem:
     return make_problem(m.Job(id="peers", scene=bench_scene(TEXTURE), settings=settings), torch.device(device))
 
 
+def _stream(problem: Problem) -> RandomViews:
+    """Views that begin anew: all renderers draw the same."""
+    return random_views(problem.job.scene.rig, generators(0).train, "grey")
+
+
+def _cameras(stream: RandomViews) -> list[Camera]:
+    """Those of the next step."""
+    return [view.camera for view in itertools.islice(stream, VIEWS)]
+
+
+def _compared(times: dict[str, float], own: dict[str, float]) -> str:
+    """Milliseconds, and as multiples of ours."""
+    return ", ".join(f"{name} {times[name]:.1f} ms ({times[name] / own[name]:.2f} × ours)" for name in own)
+
+
 def own_times(problem: Problem, repeats: int) -> dict[str, float]:
     """Milliseconds for Θ → pictures → gradient of Θ."""
-    renderer, theta = problem.renderer, problem.texture.start
-    stream = random_views(problem.job.scene.rig, generators(0).train, "grey")
+    renderer, theta, stream = problem.renderer, problem.texture.start, _stream(problem)
     kept = renderer.prepare(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES)
     slope = torch.randn(kept.base.shape, generator=torch.Generator().manual_seed(0)).to(theta.device)
 
@@ -87,14 +101,10 @@ def _median_ms(run: Callable[[], None], repeats: int) -> float:
     return statistics.median(times)
 
 
-# --- Mitsuba 3 --------------------------------------------------------------------------------------------------------
-
-
 def _difference(problem: Problem, pictures: Tensor) -> float:
     """How far linear `pictures` ``[N, H, W, 3]`` of the first cameras in the rig's own light are from ours, of ours."""
-    rig = problem.job.scene.rig
-    stream = random_views(rig, generators(0).train, "grey")
-    views = [msgspec.structs.replace(view, lights=rig.lights[0]) for view in itertools.islice(stream, VIEWS)]
+    light = problem.job.scene.rig.lights[0]
+    views = [msgspec.structs.replace(view, lights=light) for view in itertools.islice(_stream(problem), VIEWS)]
     with torch.no_grad():
         transport = problem.renderer.prepare(views, SIZE, SAMPLES)
         own = accumulate(problem.texture.pool(problem.texture.start, problem.linear_original), transport)
@@ -107,6 +117,9 @@ def _difference(problem: Problem, pictures: Tensor) -> float:
 def _blocks(pictures: Tensor) -> Tensor:
     """Means over blocks of 7 × 7 pixels, ``[N, 3, H / 7, W / 7]``."""
     return torch.nn.functional.avg_pool2d(pictures.permute(0, 3, 1, 2), 7)
+
+
+# --- Mitsuba 3 --------------------------------------------------------------------------------------------------------
 
 
 def _mitsuba(problem: Problem, own: dict[str, float], repeats: int) -> str:
@@ -129,17 +142,14 @@ def _mitsuba(problem: Problem, own: dict[str, float], repeats: int) -> str:
             return f"Mitsuba 3: did not run ({reason})"
         difference = _difference(problem, torch.from_numpy(np.load(pictures)))
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    compared = ", ".join(
-        f"{name} {found[f'{name}_ms']:.0f} ms ({found[f'{name}_ms'] / own[name]:.1f} × ours)" for name in own
-    )
+    compared = _compared({name: found[f"{name}_ms"] for name in own}, own)
     what = f"Mitsuba {found['version']} ({found['variant']}, {found['threads']} threads)"
     return f"{what}: {compared}; pictures differ by {difference:.1%}"
 
 
 def _scene_arrays(problem: Problem) -> dict[str, Any]:
     scene = problem.job.scene
-    stream = random_views(scene.rig, generators(0).train, "grey")
-    cameras = [view.camera for view in itertools.islice(stream, VIEWS)]
+    cameras = _cameras(_stream(problem))
     sun = next(light for light in scene.rig.lights[0].lights if isinstance(light, SunLight))
     lamp = next(light for light in scene.rig.lights[0].lights if isinstance(light, PointLight))
     return {
@@ -176,10 +186,10 @@ def _nvdiffrast(problem: Problem, own: dict[str, float], repeats: int) -> str:
     uv = geometry.uv.reshape(1, -1, 2).contiguous()
     theta = problem.texture.linear().reshape(1, TEXTURE, TEXTURE, 3).contiguous()
     slope = torch.randn(VIEWS, side, side, 3, device=device)
-    stream = random_views(problem.job.scene.rig, generators(0).train, "grey")
+    stream = _stream(problem)
 
     def rasterised() -> tuple[Tensor, Tensor]:
-        clip = _clip(problem, [view.camera for view in itertools.islice(stream, VIEWS)])
+        clip = geometry.clip(clip_from_world(_cameras(stream)))
         seen, seen_db = dr.rasterize(context, clip, geometry.triangles_int32, (side, side))
         found: tuple[Tensor, Tensor] = dr.interpolate(uv, seen, corners, rast_db=seen_db, diff_attrs="all")
         return found
@@ -193,15 +203,7 @@ def _nvdiffrast(problem: Problem, own: dict[str, float], repeats: int) -> str:
         "fixed": _median_ms(lambda: step(kept), repeats),
         "resampled": _median_ms(lambda: step(rasterised()), repeats),
     }
-    compared = ", ".join(f"{name} {times[name]:.1f} ms ({times[name] / own[name]:.2f} × ours)" for name in own)
-    return f"nvdiffrast's bare texture, without light or background: {compared}"
-
-
-def _clip(problem: Problem, cameras: Sequence[Camera]) -> Tensor:
-    """All vertices in the clip space of each camera, ``[N, V, 4]``."""
-    matrices = torch.tensor(clip_from_world(cameras), dtype=torch.float32, device=problem.device)
-    homogeneous = torch.nn.functional.pad(problem.renderer.geometry.positions, (0, 1), value=1.0)
-    return torch.einsum("nij,vj->nvi", matrices, homogeneous).contiguous()
+    return f"nvdiffrast's bare texture, without light or background: {_compared(times, own)}"
 
 
 # --- PyTorch3D --------------------------------------------------------------------------------------------------------
@@ -211,9 +213,8 @@ def _pytorch3d(problem: Problem, own: dict[str, float], repeats: int) -> str:
     if find_spec("pytorch3d") is None:
         return "PyTorch3D: not installed (built from its source against the installed torch)"
     times, pictures = _pytorch3d_times(problem, repeats)
-    compared = ", ".join(f"{name} {times[name]:.0f} ms ({times[name] / own[name]:.1f} × ours)" for name in own)
     what = "PyTorch3D (no gradients of vertices, fixed views rasterised once)"
-    line = f"{what}: {compared}; pictures differ by {_difference(problem, pictures):.1%}"
+    line = f"{what}: {_compared(times, own)}; pictures differ by {_difference(problem, pictures):.1%}"
     return f"{line}. {_whole_steps(problem, times['fixed'], repeats)}"
 
 
@@ -239,14 +240,14 @@ def _pytorch3d_times(problem: Problem, repeats: int) -> tuple[dict[str, float], 
     scene, device = problem.job.scene, problem.device
     geometry = problem.renderer.geometry
     side = SIZE * math.isqrt(SAMPLES)
-    stream = random_views(scene.rig, generators(0).train, "grey")
+    stream = _stream(problem)
     light = scene.rig.lights[0]
 
     def rasterised() -> tuple[Tensor, Tensor, Tensor]:
         """Where samples look [N, S, S, 2], their radiance on white [N, S, S, 3], and whether they see anything."""
         from compute_server.render.lights import irradiance
 
-        projected = _clip(problem, [view.camera for view in itertools.islice(stream, VIEWS)])
+        projected = geometry.clip(clip_from_world(_cameras(stream)))
         ndc = torch.cat([-projected[..., :1], projected[..., 1:2], projected[..., 3:]], dim=2)
         ndc[..., :2] /= projected[..., 3:]
         meshes = Meshes(list(ndc), [geometry.triangles] * VIEWS)

@@ -1,6 +1,6 @@
 """Promises of the classifiers, with real weights for EfficientNet-Lite and self-made weight files for the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -346,12 +346,18 @@ def with_large_weights(network: nn.Module) -> nn.Module:
 def test_convolutions_that_clip_give_the_same_logits_and_gradients(activation: Callable[[], nn.Module]) -> None:
     network = with_large_weights(with_lively_norms(_Clipping(activation)))
     x = (6 * noise(2, 12) - 3).permute(0, 3, 1, 2).requires_grad_()
+    features = network(x)
+    assert 0 < (features == 6).float().mean() < 1
+    assert (features == 0).any()
+    compare_with_prepared(network, x)
+
+
+def compare_with_prepared(network: nn.Module, x: Tensor, opaque: Iterable[type[nn.Module]] = ()) -> None:
+    """Features and gradient of `network`, which is taken over, against those of the prepared one."""
     expected = network(x)
-    assert 0 < (expected == 6).float().mean() < 1
-    assert (expected == 0).any()
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
     (expected_gradient,) = torch.autograd.grad(expected, x, direction)
-    found = prepared(network)(x)
+    found = prepared(network, opaque=opaque)(x)
     (gradient,) = torch.autograd.grad(found, x, direction)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-3)
@@ -373,13 +379,7 @@ def test_convolutions_with_a_forward_of_their_own_are_left_alone(name: str) -> N
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), own, nn.ReLU(), nn.Conv2d(4, 4, 1))
     network = with_large_weights(with_lively_norms(network))
     x = noise(2, 12).permute(0, 3, 1, 2).requires_grad_()
-    expected = network(x)
-    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
-    (expected_gradient,) = torch.autograd.grad(expected, x, direction)
-    found = prepared(network, opaque=opaque)(x)
-    (gradient,) = torch.autograd.grad(found, x, direction)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-3)
+    compare_with_prepared(network, x, opaque)
 
 
 def test_activations_inside_timms_norms_are_one_with_their_convolutions() -> None:

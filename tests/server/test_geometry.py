@@ -36,6 +36,15 @@ def test_eyes_of_mixed_cameras_stay_in_order() -> None:
     assert eyes[1, 3] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_all_vertices_come_to_clip_space_as_their_cameras_say() -> None:
+    body, cameras = cylinder(8), [camera((1, 2, 3)), camera((-4, 5, 6), projection=orthographic(2.0))]
+    matrices = clip_from_world(cameras)
+    found = from_mesh(body).clip(matrices)
+    assert found.shape == (2, len(body.positions), 4)
+    for view, vertex in ((0, 0), (1, 5)):
+        np.testing.assert_allclose(found[view, vertex], matrices[view] @ [*body.positions[vertex], 1.0], rtol=1e-5)
+
+
 def test_clip_space_is_opengls() -> None:
     """Near is z = −1, far is z = +1; up is +y and right is +x."""
     matrix = clip_from_world([camera((0, -4, 0), projection=perspective(90, near=1.0, far=9.0))])[0]
