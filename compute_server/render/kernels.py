@@ -5,26 +5,18 @@ Work is split into as many parts as there are threads, in a fixed order, so that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
-from .taps import MipLayout, MipTaps, Transport
-
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
     from .view_transform import Table
 
-#: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
-MAX_SCATTER_BYTES = 256 << 20
-#: Levels of more texels are cleared in blocks of 2^BLOCK_BITS, when something first comes to one: most of a large
-#: texture is not looked at in one step.
-LARGE_LEVEL = 1 << 18
-BLOCK_BITS = 7
 _f = np.float32
 
 
@@ -121,43 +113,6 @@ def _xyw(m, positions, vertex):  # type: ignore[no-untyped-def]
     )
 
 
-def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
-    """Stands for ``sampling.mip_places_reference``."""
-    height, width = layout.sizes[0]
-    place = torch.empty(len(uv), 3)
-    _mip_places(uv.numpy(), footprint.numpy(), float(height * width), len(layout.sizes) - 1.0, place.numpy())
-    return place
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _mip_places(uv, footprint, texels, top, place):  # type: ignore[no-untyped-def]
-    texels, top = np.float32(texels), np.float32(top)
-    for p in nb.prange(uv.shape[0]):
-        place[p, 0], place[p, 1] = uv[p, 0] - np.floor(uv[p, 0]), uv[p, 1] - np.floor(uv[p, 1])
-        covered = footprint[p] * texels
-        # Most samples of a texture that is not much finer than the picture need no logarithm.
-        place[p, 2] = min(np.float32(0.5) * np.log2(covered), top) if covered > 1 else np.float32(0)
-
-
-@nb.njit(cache=True)
-def _bilinear(u, v, share, rows, columns, start):  # type: ignore[no-untyped-def]
-    """Indices and weights of the four taps on one level. Unsigned indices spare numba its test for negative ones."""
-    x, y = u * np.float32(columns) - np.float32(0.5), v * np.float32(rows) - np.float32(0.5)
-    x0, y0 = np.floor(x), np.floor(y)
-    fx, fy = x - x0, y - y0
-    # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
-    left = int(x0) if x0 >= 0 else columns - 1
-    low = int(y0) if y0 >= 0 else rows - 1
-    right = left + 1 if left + 1 < columns else 0
-    high = low + 1 if low + 1 < rows else 0
-    low, high = start + low * columns, start + high * columns
-    one = np.float32(1)
-    return (
-        (np.uint64(low + left), np.uint64(low + right), np.uint64(high + left), np.uint64(high + right)),
-        (share * (one - fx) * (one - fy), share * fx * (one - fy), share * (one - fx) * fy, share * fx * fy),
-    )
-
-
 def pixels(sample: Tensor, width: int, side: int) -> Tensor:
     """Stands for ``renderer.pixels_reference``."""
     result = torch.empty(len(sample), dtype=torch.int32)
@@ -223,172 +178,6 @@ def _stretched(few, many):  # type: ignore[no-untyped-def]
         high[i] = min(int(place) + 1, few - 1)
         share[i] = place - int(place)
     return low, high, share
-
-
-def gather(pool: Tensor, transport: Transport) -> Tensor:
-    """Stands for ``sampling.accumulate_reference``."""
-    picture = transport.base.clone()
-    run: Any = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
-    colors, view_start = pool.detach().contiguous().numpy(), transport.view_start.numpy()
-    run(colors, *_arrays(transport), view_start, picture.view(-1, 3).numpy())
-    return picture
-
-
-def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
-    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
-    result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
-    cleared = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
-    into: tuple[Any, ...] = (result.numpy(), others.numpy(), cleared)
-    arguments: list[Any] = [grad.reshape(-1, 3).numpy(), *_arrays(transport), *into]
-    run: Any = _scatter
-    if isinstance(transport.taps, MipTaps):
-        run = _scatter_mips
-        arguments.append(_large_levels(transport.taps.layout))
-    run(*arguments)
-    _sum_pools(*into)
-    return result
-
-
-def _large_levels(layout: MipLayout) -> int:
-    """How many levels are so large that it pays to look which of their blocks have been cleared."""
-    return sum(rows * columns > LARGE_LEVEL for rows, columns in layout.sizes)
-
-
-def _arrays(transport: Transport) -> tuple[np.ndarray, ...]:
-    taps, rest = transport.taps, (transport.light.numpy(), transport.pixel.numpy())
-    if isinstance(taps, MipTaps):
-        return (taps.place.numpy(), np.array(taps.layout.sizes), np.array(taps.layout.starts), *rest)
-    return (taps.index.numpy(), taps.weight.numpy(), *rest)
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _gather(pool, index, weight, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
-    for view in nb.prange(view_start.shape[0] - 1):
-        for p in range(view_start[view], view_start[view + 1]):
-            r, g, b = np.float32(0), np.float32(0), np.float32(0)
-            for k in range(index.shape[1]):
-                w, texel = weight[p, k], index[p, k]
-                r += w * pool[texel, 0]
-                g += w * pool[texel, 1]
-                b += w * pool[texel, 2]
-            picture[pixel[p], 0] += r * light[p, 0]
-            picture[pixel[p], 1] += g * light[p, 1]
-            picture[pixel[p], 2] += b * light[p, 2]
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _scatter(grad, index, weight, light, pixel, result, others, cleared):  # type: ignore[no-untyped-def]
-    parts, count = cleared.shape[0], pixel.shape[0]
-    for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        for p in range(count * part // parts, count * (part + 1) // parts):
-            at = pixel[p]
-            r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
-            for k in range(index.shape[1]):
-                texel, w = np.uint64(index[p, k]), weight[p, k]
-                _clear(pool, mine, texel >> np.uint64(BLOCK_BITS))
-                pool[texel, 0] += w * r
-                pool[texel, 1] += w * g
-                pool[texel, 2] += w * b
-
-
-@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
-def _gather_mips(pool, place, sizes, starts, light, pixel, view_start, picture):  # type: ignore[no-untyped-def]
-    for view in nb.prange(view_start.shape[0] - 1):
-        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
-            u, v, level = place[p, 0], place[p, 1], place[p, 2]
-            lower = np.uint64(level)
-            blend = level - np.float32(lower)
-            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
-            r, g, b = _mixed(pool, at, w)
-            if blend > 0:
-                upper = lower + np.uint64(1)
-                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
-                more_r, more_g, more_b = _mixed(pool, at, w)
-                r, g, b = r + more_r, g + more_g, b + more_b
-            to = np.uint64(pixel[p])
-            picture[to, 0] += r * light[p, 0]
-            picture[to, 1] += g * light[p, 1]
-            picture[to, 2] += b * light[p, 2]
-
-
-@nb.njit(cache=True)
-def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
-    """The colour of four taps."""
-    return (
-        w[0] * pool[at[0], 0] + w[1] * pool[at[1], 0] + w[2] * pool[at[2], 0] + w[3] * pool[at[3], 0],
-        w[0] * pool[at[0], 1] + w[1] * pool[at[1], 1] + w[2] * pool[at[2], 1] + w[3] * pool[at[3], 1],
-        w[0] * pool[at[0], 2] + w[1] * pool[at[1], 2] + w[2] * pool[at[2], 2] + w[3] * pool[at[3], 2],
-    )
-
-
-@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
-def _scatter_mips(  # type: ignore[no-untyped-def]
-    grad, place, sizes, starts, light, pixel, result, others, cleared, large
-):
-    parts, count = cleared.shape[0], pixel.shape[0]
-    for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        small = np.uint64(starts[large]) >> np.uint64(BLOCK_BITS)
-        pool[small << np.uint64(BLOCK_BITS) :] = 0
-        mine[small:] = True
-        for p in range(np.uint64(count * part // parts), np.uint64(count * (part + 1) // parts)):
-            to = np.uint64(pixel[p])
-            r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
-            u, v, level = place[p, 0], place[p, 1], place[p, 2]
-            lower = np.uint64(level)
-            blend = level - np.float32(lower)
-            at, w = _bilinear(u, v, np.float32(1) - blend, sizes[lower, 0], sizes[lower, 1], starts[lower])
-            if lower < large:
-                _clear_blocks(pool, mine, at)
-            _add(pool, at, w, r, g, b)
-            if blend > 0:
-                upper = lower + np.uint64(1)
-                at, w = _bilinear(u, v, blend, sizes[upper, 0], sizes[upper, 1], starts[upper])
-                if upper < large:
-                    _clear_blocks(pool, mine, at)
-                _add(pool, at, w, r, g, b)
-
-
-@nb.njit(cache=True)
-def _add(pool, at, w, r, g, b):  # type: ignore[no-untyped-def]
-    """Give four taps their shares of a colour."""
-    for k in range(4):
-        pool[at[k], 0] += w[k] * r
-        pool[at[k], 1] += w[k] * g
-        pool[at[k], 2] += w[k] * b
-
-
-@nb.njit(cache=True)
-def _clear_blocks(pool, cleared, at):  # type: ignore[no-untyped-def]
-    """Clear the blocks of four taps where that has not been done."""
-    bits = np.uint64(BLOCK_BITS)
-    if not (cleared[at[0] >> bits] & cleared[at[1] >> bits] & cleared[at[2] >> bits] & cleared[at[3] >> bits]):
-        for k in range(4):
-            _clear(pool, cleared, at[k] >> bits)
-
-
-@nb.njit(cache=True)
-def _clear(pool, cleared, block):  # type: ignore[no-untyped-def]
-    if not cleared[block]:
-        cleared[block] = True
-        pool[block << np.uint64(BLOCK_BITS) : (block + np.uint64(1)) << np.uint64(BLOCK_BITS)] = 0
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _sum_pools(result, others, cleared):  # type: ignore[no-untyped-def]
-    """Clear the blocks of `result` that have not been `cleared`, and add those of `others` that have."""
-    for block in nb.prange(cleared.shape[1]):
-        begin = block << BLOCK_BITS
-        end = min(begin + (1 << BLOCK_BITS), result.shape[0])
-        if not cleared[0, block]:
-            result[begin:end] = 0
-        for part in range(others.shape[0]):
-            if cleared[part + 1, block]:
-                for texel in range(begin, end):
-                    for channel in range(3):
-                        result[texel, channel] += others[part, texel, channel]
 
 
 def look_up(linear: Tensor, table: Table) -> Tensor:

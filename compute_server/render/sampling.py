@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import sampling_kernels as kernels
 from .gbuffer import GBuffer
 from .geometry import Geometry
 from .taps import MipLayout, MipTaps, Taps, Transport

@@ -10,7 +10,8 @@ import torch
 from helpers.scenes import camera, overhead, plane, sphere
 from torch import Tensor
 
-from compute_server.render import gbuffer, kernels
+from compute_server.render import gbuffer
+from compute_server.render import sampling_kernels as kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.sampling import (
