@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, SunLight
 
+from .color_kernels import flat
 from .lights import AREA_NODES, NEAR_AREA_NODES, NEARNESS, area_nodes
 
 SUN, POINT, SPOT, AREA = range(4)
@@ -30,8 +31,8 @@ def radiance(
     view's state."""
     worlds = np.array([state.world for state in states], np.float32).reshape(-1, 3)
     result = torch.empty(position.shape)
-    surface = position.numpy(), normal.numpy(), view_start.numpy()
-    arguments = *surface, *_tables(states), worlds, share / math.pi, result.numpy()
+    surface = flat(position), flat(normal), view_start.numpy()
+    arguments = *surface, *_tables(states), worlds, share / math.pi, flat(result)
     _radiance(*arguments)
     return result
 
@@ -89,24 +90,26 @@ def _radiance(  # type: ignore[no-untyped-def]
         used = spans[first[view] : first[view + 1], :2].copy()
         for i in range(used.shape[0]):
             lamp = first[view] + i
-            if kinds[lamp] == AREA and _nearest(position[begin:end], values[lamp]) < values[lamp, 11]:
+            if kinds[lamp] == AREA and _nearest(position[3 * begin : 3 * end], values[lamp]) < values[lamp, 11]:
                 used[i] = spans[lamp, 1:]
         incident = np.empty(BLOCK, np.float32)
         for start in range(begin, end, BLOCK):
-            stop = min(start + BLOCK, end)
-            p, n, lit = position[start:stop], normal[start:stop], result[start:stop]
+            block = slice(3 * start, 3 * min(start + BLOCK, end))
+            p, n, lit = position[block], normal[block], result[block]
+            many = lit.shape[0] // 3
             around = share * np.float32(math.pi)
-            for channel in range(3):
-                lit[:, channel] = worlds[view, channel] * around
+            r, g, b = worlds[view, 0] * around, worlds[view, 1] * around, worlds[view, 2] * around
+            for k in range(many):
+                lit[3 * k], lit[3 * k + 1], lit[3 * k + 2] = r, g, b
             for i in range(used.shape[0]):
                 lamp = first[view] + i
                 _receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
                 r, g, b = share * values[lamp, 0], share * values[lamp, 1], share * values[lamp, 2]
-                for k in range(lit.shape[0]):
+                for k in range(many):
                     received = max(incident[k], np.float32(0))
-                    lit[k, 0] += received * r
-                    lit[k, 1] += received * g
-                    lit[k, 2] += received * b
+                    lit[3 * k] += received * r
+                    lit[3 * k + 1] += received * g
+                    lit[3 * k + 2] += received * b
 
 
 @nb.njit(cache=True)
@@ -125,24 +128,24 @@ def _receive(kind, position, normal, value, nodes, incident):  # type: ignore[no
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _sun(normal, value, incident):  # type: ignore[no-untyped-def]
     d_x, d_y, d_z = value[6], value[7], value[8]
-    for i in range(normal.shape[0]):
-        incident[i] = -(normal[i, 0] * d_x + normal[i, 1] * d_y + normal[i, 2] * d_z)
+    for i in range(normal.shape[0] // 3):
+        incident[i] = -(normal[3 * i] * d_x + normal[3 * i + 1] * d_y + normal[3 * i + 2] * d_z)
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _point(position, normal, value, incident):  # type: ignore[no-untyped-def]
-    for i in range(position.shape[0]):
-        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+    for i in range(position.shape[0] // 3):
+        x, y, z = position[3 * i] - value[3], position[3 * i + 1] - value[4], position[3 * i + 2] - value[5]
         square = max(x * x + y * y + z * z, np.float32(1e-12))
-        toward = -(normal[i, 0] * x + normal[i, 1] * y + normal[i, 2] * z)
+        toward = -(normal[3 * i] * x + normal[3 * i + 1] * y + normal[3 * i + 2] * z)
         incident[i] = toward * np.float32(1 / (4 * math.pi)) / (square * np.sqrt(square))
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _spot(position, normal, value, incident):  # type: ignore[no-untyped-def]
     _point(position, normal, value, incident)
-    for i in range(position.shape[0]):
-        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+    for i in range(position.shape[0] // 3):
+        x, y, z = position[3 * i] - value[3], position[3 * i + 1] - value[4], position[3 * i + 2] - value[5]
         cos = (x * value[6] + y * value[7] + z * value[8]) / np.sqrt(max(x * x + y * y + z * z, np.float32(1e-12)))
         t = min(max((cos - value[9]) / value[10], np.float32(0)), np.float32(1))
         incident[i] *= t * t * (np.float32(3) - np.float32(2) * t)
@@ -150,10 +153,10 @@ def _spot(position, normal, value, incident):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _area_lamp(position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
-    for i in range(position.shape[0]):
-        x, y, z = position[i, 0] - value[3], position[i, 1] - value[4], position[i, 2] - value[5]
+    for i in range(position.shape[0] // 3):
+        x, y, z = position[3 * i] - value[3], position[3 * i + 1] - value[4], position[3 * i + 2] - value[5]
         emitted = max(x * value[6] + y * value[7] + z * value[8], np.float32(0))
-        n_x, n_y, n_z = normal[i, 0], normal[i, 1], normal[i, 2]
+        n_x, n_y, n_z = normal[3 * i], normal[3 * i + 1], normal[3 * i + 2]
         incident[i] = _area(nodes, x, y, z, n_x, n_y, n_z, emitted, value[9], value[10])
 
 
@@ -161,8 +164,8 @@ def _area_lamp(position, normal, value, nodes, incident):  # type: ignore[no-unt
 def _nearest(position, value):  # type: ignore[no-untyped-def]
     """The least squared distance of samples from a lamp."""
     least = np.float32(np.inf)
-    for p in range(position.shape[0]):
-        x, y, z = position[p, 0] - value[3], position[p, 1] - value[4], position[p, 2] - value[5]
+    for p in range(position.shape[0] // 3):
+        x, y, z = position[3 * p] - value[3], position[3 * p + 1] - value[4], position[3 * p + 2] - value[5]
         least = min(least, x * x + y * y + z * z)
     return least
 
