@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .render.color_kernels import flat
 
+#: Values that are summed up together.
+BLOCK = 4096
+
 
 def children(parent: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The cells of each of `count` blocks, by block, and where each block's begin, int32."""
@@ -30,6 +33,11 @@ def add_parents(far: Tensor, parent: Tensor, above: Tensor) -> Tensor:
     return far
 
 
+def mean_size(values: Tensor) -> float:
+    """The mean of |values|; the same in every run, however many threads there are."""
+    return float(_block_sizes(flat(values)).sum()) / values.numel()
+
+
 def momentum(velocity: Tensor, gradient: Tensor, size: float, decay: float, alpha: float) -> Tensor:
     """Stands for ``steppers.momentum_reference``."""
     result = torch.empty(gradient.shape)
@@ -44,6 +52,24 @@ def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float) -> Tensor:
     arrays = flat(theta), flat(by), flat(start), flat(result)
     _moved(*arrays, np.float32(epsilon))
     return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _block_sizes(values):  # type: ignore[no-untyped-def]
+    """Σ |values| of each block, float64."""
+    sums = np.empty((values.shape[0] + BLOCK - 1) // BLOCK)
+    for block in nb.prange(sums.shape[0]):
+        sums[block] = _sum_sizes(values[block * BLOCK : (block + 1) * BLOCK])
+    return sums
+
+
+@nb.njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def _sum_sizes(values):  # type: ignore[no-untyped-def]
+    """Σ |values| in float32, several at a time: few enough for it."""
+    total = np.float32(0)
+    for i in range(values.shape[0]):
+        total += abs(values[i])
+    return total
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")

@@ -54,10 +54,11 @@ class MomentumSign:
         """See :class:`Stepper`."""
         if self._velocity is None:
             self._velocity = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
-        size = torch.linalg.vector_norm(gradient, ord=1) / gradient.numel()
-        size.clamp_min_(torch.finfo(gradient.dtype).tiny)
+        least = torch.finfo(gradient.dtype).tiny
         if gradient.device.type == "cpu" and gradient.dtype == torch.float32:
-            return stepper_kernels.momentum(self._velocity, gradient, float(size), MOMENTUM, alpha)
+            size = max(stepper_kernels.mean_size(gradient), least)
+            return stepper_kernels.momentum(self._velocity, gradient, size, MOMENTUM, alpha)
+        size = (torch.linalg.vector_norm(gradient, ord=1) / gradient.numel()).clamp_min_(least)
         return momentum_reference(self._velocity, gradient, size, alpha)
 
     def state(self) -> dict[str, Tensor]:

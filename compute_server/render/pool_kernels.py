@@ -81,6 +81,10 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
         values, weights = np.zeros((BLOCK, 3), np.float32), np.zeros(BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             begin, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, texels - block * BLOCK))
+            k = np.uint64(max(follow[begin], 0))
+            if _consecutive(follow[begin : begin + count]) and _all_free(weight[k : k + count]):
+                _decode(theta[k : k + count].reshape(-1), pool[begin : begin + count].reshape(-1))
+                continue
             for i in range(count):
                 k = np.uint64(max(follow[begin + i], 0))
                 weights[i] = weight[k]
@@ -89,9 +93,7 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
                 for i in range(count):
                     k = np.uint64(max(follow[begin + i], 0))
                     _mask(values[i], start[k], weight[k])
-            flat = values.reshape(-1)
-            for i in range(flat.shape[0]):
-                flat[i] = decoded(min(max(flat[i], _f(0)), _f(1)))
+            _decode(values.reshape(-1), values.reshape(-1))
             for i in range(count):
                 texel = begin + i
                 fixed = follow[texel] < 0
@@ -100,9 +102,27 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
 
 
 @nb.njit(cache=True)
+def _decode(values, result):  # type: ignore[no-untyped-def]
+    for i in range(values.shape[0]):
+        result[i] = decoded(min(max(values[i], _f(0)), _f(1)))
+
+
+@nb.njit(cache=True)
+def _consecutive(numbers):  # type: ignore[no-untyped-def]
+    """Whether each of `numbers`, the first of which may be negative, is one more than that before it."""
+    gaps = np.int32(0)
+    for i in range(numbers.shape[0]):
+        gaps |= numbers[i] - numbers[0] - np.int32(i)
+    return numbers[0] >= 0 and gaps == 0
+
+
+@nb.njit(cache=True)
 def _all_free(weights):  # type: ignore[no-untyped-def]
     """Whether the mask holds nothing back of a block: mostly so, but along the edges of a mask."""
-    return (weights == _f(1)).all()
+    held = False
+    for i in range(weights.shape[0]):
+        held |= weights[i] != _f(1)
+    return not held
 
 
 @nb.njit(cache=True, inline="always")
@@ -191,14 +211,37 @@ def _to_parameters(  # type: ignore[no-untyped-def]
 @nb.njit(cache=True)
 def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore[no-untyped-def]
     """`sums` becomes the gradients of parameters: those of their own texels, and of their padding."""
-    for i in range(np.uint64(own.shape[0])):
-        sums[i, 0] = sums[i, 1] = sums[i, 2] = _f(0)
-        _add_texel(grad, coarse, width, own[i], sums, i)
+    if _consecutive(own):
+        _copy_texels(grad.reshape(-1), coarse.reshape(-1), np.uint64(width), np.uint64(own[0]), sums.reshape(-1))
+    else:
+        for i in range(np.uint64(own.shape[0])):
+            sums[i, 0] = sums[i, 1] = sums[i, 2] = _f(0)
+            _add_texel(grad, coarse, width, own[i], sums, i)
     if first[0] == first[-1]:
         return
     for i in range(np.uint64(own.shape[0])):
         for q in range(first[i], first[i + np.uint64(1)]):
             _add_texel(grad, coarse, width, padding[q], sums, i)
+
+
+@nb.njit(cache=True)
+def _copy_texels(grad, coarse, width, texel, sums):  # type: ignore[no-untyped-def]
+    """`sums` becomes the gradients of consecutive texels from `texel` on, row by row, as :func:`_add_texel` has them."""
+    for i in range(np.uint64(sums.shape[0])):
+        sums[i] = grad[np.uint64(3) * texel + i]
+    if not coarse.shape[0]:
+        return
+    done, count = np.uint64(0), np.uint64(sums.shape[0]) // np.uint64(3)
+    while done < count:
+        row = (texel + done) // width
+        column = texel + done - row * width
+        above = (row >> np.uint64(1)) * (width >> np.uint64(1))
+        many = min(width - column, count - done)
+        for i in range(many):
+            at, to = np.uint64(3) * (above + ((column + i) >> np.uint64(1))), np.uint64(3) * (done + i)
+            for channel in range(np.uint64(3)):
+                sums[to + channel] += _f(0.25) * coarse[at + channel]
+        done += many
 
 
 @nb.njit(cache=True)
