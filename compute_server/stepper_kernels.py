@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .render.color_kernels import flat
+from .render.compiled import flat
 
 #: Values that are summed up together.
 BLOCK = 4096

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .compiled import flat
+
 _f = np.float32
 
 
@@ -107,11 +109,6 @@ def decode_gradient(grad: Tensor, encoded: Tensor) -> Tensor:
     result = torch.empty(encoded.shape)
     _decode_gradient(flat(grad), flat(encoded), flat(result))
     return result
-
-
-def flat(values: Tensor) -> np.ndarray:
-    """``[count]``; of a contiguous tensor it is the same memory."""
-    return np.asarray(values.detach().contiguous().view(-1).numpy())
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)

@@ -15,7 +15,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
-    from .view_transform import Table
 
 _f = np.float32
 
@@ -178,80 +177,3 @@ def _stretched(few, many):  # type: ignore[no-untyped-def]
         high[i] = min(int(place) + 1, few - 1)
         share[i] = place - int(place)
     return low, high, share
-
-
-def look_up(linear: Tensor, table: Table) -> Tensor:
-    """Stands for ``view_transform.apply_reference``."""
-    result = torch.empty(linear.shape)
-    _look_up(*_look_up_arguments(linear, table), result.view(-1, 3).numpy())
-    return result
-
-
-def look_up_gradient(grad: Tensor, linear: Tensor, table: Table) -> Tensor:
-    """The gradient of the linear colours from that of the encoded ones, for :func:`look_up`."""
-    result = torch.empty(linear.shape)
-    arguments = _look_up_arguments(linear, table)
-    _look_up_gradient(*arguments, grad.detach().reshape(-1, 3).contiguous().numpy(), result.view(-1, 3).numpy())
-    return result
-
-
-def _look_up_arguments(linear: Tensor, table: Table) -> tuple[np.ndarray, np.ndarray, int, float, float, float, int]:
-    colors = linear.detach().reshape(-1, 3).contiguous().numpy()
-    return colors, table.colors.numpy(), table.size, table.toe, table.top, table.scale, nb.get_num_threads()
-
-
-@nb.njit(cache=True)
-def _cell(color, size, toe, top, scale, share, order):  # type: ignore[no-untyped-def]
-    """Index of the dark corner of a colour's cell; its `share` [3] in the cell, and their `order` from the largest."""
-    corner, stride = 0, size * size
-    for channel in range(3):
-        place = np.log2(np.float32(1) + min(max(color[channel], np.float32(0)), top) / toe) * scale
-        index = min(max(int(place), 0), size - 2)
-        share[channel] = place - np.float32(index)
-        corner += index * stride
-        stride //= size
-    order[0], order[1], order[2] = 0, 1, 2
-    if share[1] > share[0]:
-        order[0], order[1] = 1, 0
-    if share[2] > share[order[1]]:
-        order[1], order[2] = 2, order[1]
-        if share[2] > share[order[0]]:
-            order[0], order[1] = 2, order[0]
-    return corner
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _look_up(linear, colors, size, toe, top, scale, parts, result):  # type: ignore[no-untyped-def]
-    count = linear.shape[0]
-    toe, top, scale = np.float32(toe), np.float32(top), np.float32(scale)
-    for part in nb.prange(parts):
-        share, order = np.empty(3, np.float32), np.empty(3, np.int64)
-        for p in range(count * part // parts, count * (part + 1) // parts):
-            corner = _cell(linear[p], size, toe, top, scale, share, order)
-            for channel in range(3):
-                result[p, channel] = colors[corner, channel]
-            for step in range(3):
-                beyond = corner + (size * size if order[step] == 0 else size if order[step] == 1 else 1)
-                for channel in range(3):
-                    result[p, channel] += share[order[step]] * (colors[beyond, channel] - colors[corner, channel])
-                corner = beyond
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _look_up_gradient(linear, colors, size, toe, top, scale, parts, grad, result):  # type: ignore[no-untyped-def]
-    count = linear.shape[0]
-    toe, top, scale = np.float32(toe), np.float32(top), np.float32(scale)
-    slope = scale / np.float32(np.log(2.0))
-    for part in nb.prange(parts):
-        share, order = np.empty(3, np.float32), np.empty(3, np.int64)
-        for p in range(count * part // parts, count * (part + 1) // parts):
-            corner = _cell(linear[p], size, toe, top, scale, share, order)
-            for step in range(3):
-                along = order[step]
-                beyond = corner + (size * size if along == 0 else size if along == 1 else 1)
-                total = np.float32(0)
-                for channel in range(3):
-                    total += grad[p, channel] * (colors[beyond, channel] - colors[corner, channel])
-                inside = linear[p, along] >= 0 and linear[p, along] <= top
-                result[p, along] = total * slope / (toe + linear[p, along]) if inside else np.float32(0)
-                corner = beyond

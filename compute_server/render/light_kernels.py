@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, SunLight
 
-from .color_kernels import flat
+from .compiled import flat
 from .lights import AREA_NODES, NEAR_AREA_NODES, NEARNESS, area_nodes
 
 SUN, POINT, SPOT, AREA = range(4)

@@ -226,7 +226,7 @@ def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore
 
 @nb.njit(cache=True)
 def _copy_texels(grad, coarse, width, texel, sums):  # type: ignore[no-untyped-def]
-    """`sums` becomes the gradients of consecutive texels from `texel` on, row by row, as :func:`_add_texel` has them."""
+    """`sums` becomes the gradients of consecutive texels from `texel` on, by rows, as :func:`_add_texel` has them."""
     for i in range(np.uint64(sums.shape[0])):
         sums[i] = grad[np.uint64(3) * texel + i]
     if not coarse.shape[0]:

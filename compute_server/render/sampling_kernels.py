@@ -1,9 +1,8 @@
 """Texture sampling compiled for the CPU, equal to the torch functions of ``sampling`` by test.
 
 Where trilinear taps lie and what they weigh is worked out for a block of samples at a time, in a loop with nothing to
-choose inside, which takes several samples at once; texels are then fetched sample by sample. Such loops see arrays as
-``[3 · P]``: of two-dimensional ones the compiler does not know how far it is from row to row, and takes one at a time.
-Work is split into as many parts as there are threads, in a fixed order, so that sums come out the same in every run.
+choose inside, which takes several samples at once; texels are then fetched sample by sample. Work is split into as many
+parts as there are threads, in a fixed order, so that sums come out the same in every run.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .compiled import flat, log2
 from .taps import MipLayout, MipTaps, Transport
 
 #: Samples whose taps are found together; what is known of them stays in the cache.
@@ -35,9 +35,9 @@ def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
     """Stands for ``sampling.mip_places_reference``."""
     height, width = layout.sizes[0]
     place = torch.empty(len(uv), 3)
-    bits = footprint.contiguous().view(torch.int32).numpy()
+    bits = flat(footprint).view(np.int32)
     finest, top = _f(math.log2(height * width)), _f(len(layout.sizes) - 1)
-    _mip_places(uv.reshape(-1).numpy(), bits, finest, top, place.view(-1).numpy())
+    _mip_places(flat(uv), bits, finest, top, flat(place))
     return place
 
 
@@ -54,26 +54,8 @@ def _find_places(uv, bits, finest, top, place):  # type: ignore[no-untyped-def]
     for p in range(bits.shape[0]):
         u, v = uv[2 * p], uv[2 * p + 1]
         place[3 * p], place[3 * p + 1] = u - np.floor(u), v - np.floor(v)
-        level = _f(0.5) * (_log2(bits[p]) + finest)
+        level = _f(0.5) * (log2(bits[p]) + finest)
         place[3 * p + 2] = min(max(level, _f(0)), top)
-
-
-@nb.njit(cache=True, inline="always")
-def _log2(bits):  # type: ignore[no-untyped-def]
-    """log₂ of a float32 ≥ 0 from its bits (−127 of 0): its exponent, and of the rest r that 1 + r stands for the
-    Chebyshev interpolant of log₂(1 + r) / r, good to 2e-7. numba's own logarithm takes one number at a time."""
-    exponent = _f(_i(_i(bits >> _i(23)) - _i(127)))
-    r = _f(_i(bits & _i(0x7FFFFF))) * _f(2**-23)
-    t = r - _f(0.5)
-    p = _f(-0.012077020481228828)
-    p = p * t + _f(0.020478863269090652)
-    p = p * t + _f(-0.029311062768101692)
-    p = p * t + _f(0.052265994250774384)
-    p = p * t + _f(-0.09767106920480728)
-    p = p * t + _f(0.19134356081485748)
-    p = p * t + _f(-0.41625648736953735)
-    p = p * t + _f(1.1699247360229492)
-    return exponent + r * p
 
 
 def gather(pool: Tensor, transport: Transport) -> Tensor:
@@ -111,7 +93,7 @@ def _large_levels(layout: MipLayout) -> tuple[int, int]:
 def _arrays(transport: Transport) -> tuple[Any, ...]:
     taps, rest = transport.taps, (transport.light.numpy(), transport.pixel.numpy())
     if isinstance(taps, MipTaps):
-        return (taps.place.view(-1).numpy(), *map(_i, taps.layout.sizes[0]), *rest)
+        return (flat(taps.place), *map(_i, taps.layout.sizes[0]), *rest)
     return (taps.index.numpy(), taps.weight.numpy(), *rest)
 
 
@@ -208,12 +190,10 @@ def _bilinear(u, v, share, level, rows, columns):  # type: ignore[no-untyped-def
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = x - x0, y - y0
     # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
-    left, low = _i(x0), _i(y0)
-    right, high = _i(left + 1), _i(low + 1)
-    left = left if left >= 0 else _i(columns - 1)
-    low = low if low >= 0 else _i(rows - 1)
-    right = right if right < columns else _i(0)
-    high = high if high < rows else _i(0)
+    left = _i(x0) if x0 >= 0 else _i(columns - 1)
+    low = _i(y0) if y0 >= 0 else _i(rows - 1)
+    right = _i(left + 1) if left + 1 < columns else _i(0)
+    high = _i(low + 1) if low + 1 < rows else _i(0)
     low, high = _i(start + _i(low * columns)), _i(start + _i(high * columns))
     upward = share * fy
     rest = share - upward

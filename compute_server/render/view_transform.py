@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shared.scene import ViewTransform
 
-from . import kernels
+from . import view_kernels
 from .color import srgb_encode
 
 
@@ -87,9 +87,9 @@ class _Apply(torch.autograd.Function):
     def forward(ctx: Any, linear: Tensor, table: Table) -> Tensor:
         ctx.table = table
         ctx.save_for_backward(linear)
-        return kernels.look_up(linear, table)
+        return view_kernels.look_up(linear, table)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (linear,) = ctx.saved_tensors
-        return kernels.look_up_gradient(grad, linear, ctx.table), None
+        return view_kernels.look_up_gradient(grad, linear, ctx.table), None
