@@ -95,7 +95,9 @@ def _find_cells(linear, size, toe, top, scale, corners, weights, ranks):  # type
         corners[2 * PIXELS + k], corners[3 * PIXELS + k] = _i(dark + two), _i(dark + far + near + _i(1))
         most, least = max(r, g, b), min(r, g, b)
         middle = max(min(r, g), min(max(r, g), b))
-        weights[k], weights[PIXELS + k] = _f(1) - most, most - middle
+        # What is no number stays none: the bits of one pass for a logarithm.
+        nothing = _f(0) * (doublings[at] + doublings[at + 1] + doublings[at + 2])
+        weights[k], weights[PIXELS + k] = _f(1) - most + nothing, most - middle
         weights[2 * PIXELS + k], weights[3 * PIXELS + k] = middle - least, least
         ranks[k], ranks[PIXELS + k], ranks[2 * PIXELS + k] = _i(rank_r), _i(rank_g), _i(rank_b)
 
