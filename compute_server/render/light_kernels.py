@@ -1,4 +1,4 @@
-"""Light that nothing hides on matte surfaces, compiled for the CPU: all lamps of all views in one call.
+"""Light of lamps on matte surfaces, compiled for the CPU: all lamps of all views in one call.
 
 Stands for the torch functions of ``lights`` that ``Lighting.reflect`` is made of, equal to them by test.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, SunLight
+from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, SunLight, Vector
 
 from .compiled import flat
 from .lights import AREA_NODES, NEAR_AREA_NODES, NEARNESS, area_nodes
@@ -25,25 +25,33 @@ KINDS: dict[type, int] = {SunLight: SUN, PointLight: POINT, SpotLight: SPOT, Are
 
 
 def radiance(
-    states: Sequence[LightState], position: Tensor, normal: Tensor, view_start: Tensor, share: float
+    states: Sequence[LightState],
+    position: Tensor,
+    normal: Tensor,
+    view_start: Tensor,
+    share: float,
+    worlds: Sequence[Vector],
+    visible: Tensor | None = None,
 ) -> Tensor:
-    """`share` times the radiance ``[P, 3]`` of a white matte surface under the lamps and the uniform world of each
-    view's state."""
-    worlds = np.array([state.world for state in states], np.float32).reshape(-1, 3)
+    """`share` times the radiance ``[P, 3]`` of a white matte surface under the lamps of each view's state and a uniform
+    world of that of `worlds`; ``visible [L, P]`` is how much samples see of each lamp of their view (None: all)."""
     result = torch.empty(position.shape)
     surface = flat(position), flat(normal), view_start.numpy()
-    arguments = *surface, *_tables(states), worlds, share / math.pi, flat(result)
+    seen = np.zeros(0, np.float32) if visible is None else flat(visible)
+    around = np.array(worlds, np.float32).reshape(-1, 3)
+    arguments = *surface, *lamp_tables(states), around, seen, share / math.pi, flat(result)
     _radiance(*arguments)
     return result
 
 
-def _tables(states: Sequence[LightState]) -> tuple[np.ndarray, ...]:
-    """The lamps of all states: their kinds and values (see `_values`), where the points of area lamps begin and end
-    (far and near), those points (offset from the lamp, weight), and where the lamps of each state begin."""
+def lamp_tables(states: Sequence[LightState]) -> tuple[np.ndarray, ...]:
+    """The lamps of all states: their kinds and values (see `_values`), where the points of each begin and end (for far
+    and for near samples; one but for area lamps), those points (offset from the lamp, weight), and where the lamps of
+    each state begin."""
     lamps = [lamp for state in states for lamp in state.lamps]
     first = np.cumsum([0, *(len(state.lamps) for state in states)])
     nodes = [
-        area_nodes(lamp, count) if isinstance(lamp, AreaLight) else np.zeros((0, 4))
+        area_nodes(lamp, count) if isinstance(lamp, AreaLight) else np.zeros((1, 4))
         for lamp in lamps
         for count in (AREA_NODES, NEAR_AREA_NODES)
     ]
@@ -80,18 +88,15 @@ def _unit(values: np.ndarray) -> tuple[float, float, float]:
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _radiance(  # type: ignore[no-untyped-def]
-    position, normal, view_start, kinds, values, spans, nodes, first, worlds, share, result
+    position, normal, view_start, kinds, values, spans, nodes, first, worlds, visible, share, result
 ):
     """A block of samples after the other; for each lamp a loop with nothing to choose inside, which takes several
     samples at a time."""
-    share = np.float32(share)
+    share, samples = np.float32(share), position.shape[0] // 3
     for view in nb.prange(view_start.shape[0] - 1):
         begin, end = view_start[view], view_start[view + 1]
-        used = spans[first[view] : first[view + 1], :2].copy()
-        for i in range(used.shape[0]):
-            lamp = first[view] + i
-            if kinds[lamp] == AREA and _nearest(position[3 * begin : 3 * end], values[lamp]) < values[lamp, 11]:
-                used[i] = spans[lamp, 1:]
+        lit = slice(first[view], first[view + 1])
+        used = used_points(position[3 * begin : 3 * end], kinds[lit], values[lit], spans[lit])
         incident = np.empty(BLOCK, np.float32)
         for start in range(begin, end, BLOCK):
             block = slice(3 * start, 3 * min(start + BLOCK, end))
@@ -104,12 +109,30 @@ def _radiance(  # type: ignore[no-untyped-def]
             for i in range(used.shape[0]):
                 lamp = first[view] + i
                 _receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
+                hide(incident, visible[i * samples + start : i * samples + start + many])
                 r, g, b = share * values[lamp, 0], share * values[lamp, 1], share * values[lamp, 2]
                 for k in range(many):
                     received = max(incident[k], np.float32(0))
                     lit[3 * k] += received * r
                     lit[3 * k + 1] += received * g
                     lit[3 * k + 2] += received * b
+
+
+@nb.njit(cache=True)
+def used_points(position, kinds, values, spans):  # type: ignore[no-untyped-def]
+    """Where the points of each of one view's lamps begin and end that do for samples at `position`, ``[L, 2]``."""
+    used = spans[:, :2].copy()
+    for lamp in range(used.shape[0]):
+        if kinds[lamp] == AREA and _nearest(position, values[lamp]) < values[lamp, 11]:
+            used[lamp] = spans[lamp, 1:]
+    return used
+
+
+@nb.njit(cache=True)
+def hide(received, visible):  # type: ignore[no-untyped-def]
+    """What samples receive, times how much they see; of all of it where `visible` is empty."""
+    for k in range(visible.shape[0]):
+        received[k] *= visible[k]
 
 
 @nb.njit(cache=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Lamp, LightState, Scene, UvTexture, View
 
-from . import light_kernels, light_maps, lights, panorama, principled
+from . import gloss_kernels, light_kernels, light_maps, lights, panorama, principled
 from .color import from_bytes, srgb_decode
 from .gbuffer import GBuffer
 from .geometry import Geometry
@@ -91,6 +91,11 @@ class _Points:
         return torch.nn.functional.normalize(place[:3] - place[3] * self.position, dim=1)
 
 
+def _by_view(surface: GBuffer, view_start: Tensor, eyes: np.ndarray) -> list[_Points]:
+    bounds = view_start.tolist()
+    return [_Points(surface, start, end, eye) for start, end, eye in zip(bounds[:-1], bounds[1:], eyes, strict=True)]
+
+
 @dataclass(frozen=True)
 class Lighting:
     """The light of one job. ``occlusion`` is there in the mode "traced" only, and so is ``ambient``, when light states
@@ -108,25 +113,54 @@ class Lighting:
         self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray, share: float = 1.0
     ) -> Reflected:
         """`share` times the light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
-        states = [view.lights for view in views]
-        if self.geometry.device.type == "cpu" and all(self._simple(state) for state in states):
-            return Reflected(light_kernels.radiance(states, surface.position, surface.normal, view_start, share), None)
+        if self.geometry.device.type == "cpu":
+            return self._reflect_compiled(views, surface, view_start, eyes, share)
         found = self.reflect_reference(views, surface, view_start, eyes)
         return Reflected(found.scale.mul_(share), None if found.added is None else found.added.mul_(share))
 
-    def _simple(self, state: LightState) -> bool:
-        """Whether this is nothing but lamps and a uniform world on matte surfaces, without shadows."""
-        return self.mode == "open" and self.materials is None and state.panorama is None
+    def _reflect_compiled(
+        self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray, share: float
+    ) -> Reflected:
+        states = [view.lights for view in views]
+        points = _by_view(surface, view_start, eyes)
+        visible = self._seen(states, points) if self.mode == "traced" else None
+        if self.mode == "baked":
+            baked = [self._baked(state, each) for state, each in zip(states, points, strict=True)]
+            scale = torch.cat(baked).mul_(share / math.pi)
+        else:
+            worlds = [state.world if self._uniform(state) else (0.0, 0.0, 0.0) for state in states]
+            lamps = states, surface.position, surface.normal, view_start, share
+            scale = light_kernels.radiance(*lamps, worlds, visible)
+            for state, each in zip(states, points, strict=True):
+                if not self._uniform(state):
+                    scale[each.start : each.end] += self._surrounding(state, each).mul_(share / math.pi)
+        if self.materials is None:
+            return Reflected(scale, None)
+        around = None
+        if any(state.panorama is not None for state in states):
+            mirrored = [self._mirrored(state, each) for state, each in zip(states, points, strict=True)]
+            around = torch.cat(mirrored)
+        given = states, self.materials, surface, view_start, eyes, share
+        return Reflected(scale, gloss_kernels.reflect(scale, *given, around, visible))
+
+    def _uniform(self, state: LightState) -> bool:
+        """Whether what is all around brings the same light to every surface."""
+        return state.panorama is None and (self.ambient is None or not any(state.world))
+
+    def _seen(self, states: Sequence[LightState], points: Sequence[_Points]) -> Tensor:
+        """How much samples see of each lamp of their view, ``[L, P]``; the views with the most have L."""
+        result = torch.zeros(max(len(state.lamps) for state in states), points[-1].end)
+        for state, each in zip(states, points, strict=True):
+            for index, lamp in enumerate(state.lamps):
+                result[index, each.start : each.end] = self._visible(lamp, each)
+        return result
 
     def reflect_reference(
         self, views: Sequence[View], surface: GBuffer, view_start: Tensor, eyes: np.ndarray
     ) -> Reflected:
         """:meth:`reflect` in torch."""
-        bounds = view_start.tolist()
-        parts = [
-            self._reflect(view.lights, _Points(surface, start, end, eye))
-            for view, start, end, eye in zip(views, bounds[:-1], bounds[1:], eyes, strict=True)
-        ]
+        points = _by_view(surface, view_start, eyes)
+        parts = [self._reflect(view.lights, each) for view, each in zip(views, points, strict=True)]
         added = [part.added for part in parts if part.added is not None]
         return Reflected(torch.cat([part.scale for part in parts]), torch.cat(added) if added else None)
 
@@ -140,7 +174,7 @@ class Lighting:
         scale *= principled.diffuse(material)[:, None]
         added = torch.zeros_like(scale)
         part, plus = principled.ambient(material)
-        around = self._reflected_surrounding(state, points, material)
+        around = self._mirrored(state, points)
         scale += part * around
         added += plus * around
         for index, lamp in enumerate(state.lamps):
@@ -180,7 +214,7 @@ class Lighting:
         if state.panorama is None:
             return (math.pi * world).expand(points.position.shape)
         table = self.panoramas[state.panorama].irradiance
-        return panorama.look_up(table, panorama.turned(points.normal, state.turn)) * world
+        return panorama.look_up(table, points.normal, state.turn) * world
 
     def _harmonics(self, state: LightState, points: _Points) -> Tensor:
         """Radiance all around as coefficients [16, 3]."""
@@ -191,18 +225,22 @@ class Lighting:
         found = self.panoramas[state.panorama].harmonics
         return panorama.turned_harmonics(found, state.turn)
 
-    def _reflected_surrounding(self, state: LightState, points: _Points, material: principled.Material) -> Tensor:
+    def _mirrored(self, state: LightState, points: _Points) -> Tensor:
         """Mean radiance [P, 3] of the surroundings where the surface mirrors them."""
+        assert self.materials is not None
         world = lights.vector(state.world, points.position)
         if state.panorama is None:
             return world.expand(points.position.shape)
-        mirrored = 2 * lights.dot(points.normal, points.eye)[:, None] * points.normal - points.eye
-        direction = panorama.turned(torch.nn.functional.normalize(mirrored, dim=1), state.turn)
-        result = torch.zeros_like(points.position)
-        for roughness in torch.unique(material.roughness).tolist():
-            table = panorama.reflected(self.panoramas[state.panorama].radiance, roughness)
-            here = material.roughness == roughness
-            result[here] = panorama.look_up(table, direction[here])
+        facing = 2 * lights.dot(points.normal, points.eye)[:, None]
+        direction = torch.addcmul(-points.eye, facing, points.normal)
+        shown = self.panoramas[state.panorama]
+        values = self.materials.values[:, 0].tolist()
+        if len(set(values)) == 1:
+            return panorama.look_up(shown.reflected(values[0]), direction, state.turn) * world
+        result, roughness = torch.zeros_like(points.position), self.materials.roughness(points.triangle)
+        for each in sorted(set(values)):
+            here = torch.nonzero(roughness == each).reshape(-1)
+            result[here] = panorama.look_up(shown.reflected(each), direction[here], state.turn)
         return result * world
 
     def _baked(self, state: LightState, points: _Points) -> Tensor:

@@ -6,10 +6,12 @@ Directions and rows are those of :data:`shared.scene.Panoramas`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from . import panorama_kernels
 
 #: Rows of the tables that light is summed into; it changes slowly with direction.
 ROWS = 32
@@ -29,6 +31,13 @@ class Panorama:
     radiance: Tensor
     irradiance: Tensor
     harmonics: Tensor
+    _reflected: dict[float, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def reflected(self, roughness: float) -> Tensor:
+        """:func:`reflected` by surfaces of that roughness; kept, as it takes longer than all else of a step."""
+        if roughness not in self._reflected:
+            self._reflected[roughness] = reflected(self.radiance, roughness)
+        return self._reflected[roughness]
 
 
 def prepare(radiance: Tensor) -> Panorama:
@@ -61,11 +70,20 @@ def reflected(radiance: Tensor, roughness: float) -> Tensor:
     return mean.reshape(ROWS, 2 * ROWS, 3)
 
 
-def look_up(table: Tensor, direction: Tensor) -> Tensor:
-    """Values ``[P, C]`` of an equirectangular ``table [R, 2R, C]`` in unit directions ``[P, 3]``, bilinear."""
+def look_up(table: Tensor, direction: Tensor, turn: float = 0.0) -> Tensor:
+    """Values ``[P, C]`` of an equirectangular ``table [R, 2R, C]`` in unit directions ``[P, 3]``, bilinear; what it
+    shows is turned by `turn` (radians, counter-clockwise from above)."""
+    if direction.device.type == "cpu" and direction.dtype == torch.float32 and table.shape[2] == 3:
+        return panorama_kernels.look_up(table, direction, turn)
+    return look_up_reference(table, direction, turn)
+
+
+def look_up_reference(table: Tensor, direction: Tensor, turn: float = 0.0) -> Tensor:
+    """:func:`look_up` in torch."""
     rows, columns, channels = table.shape
-    u = 0.5 - torch.atan2(direction[:, 1], direction[:, 0]) / (2 * math.pi)
-    v = 0.5 + torch.asin(direction[:, 2].clamp(-1.0, 1.0)) / math.pi
+    x, y, z = turned(direction, turn).unbind(dim=1)
+    u = 0.5 - torch.atan2(y, x) / (2 * math.pi)
+    v = 0.5 + torch.asin(z.clamp(-1.0, 1.0)) / math.pi
     x, y = u * columns - 0.5, (v * rows - 0.5).clamp_(0.0, rows - 1.0)
     x0, y0 = x.floor(), y.floor().clamp_max_(rows - 2)
     fx, fy = (x - x0)[:, None], (y - y0)[:, None]

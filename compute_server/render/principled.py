@@ -62,6 +62,12 @@ class Materials:
             table=torch.from_numpy(np.stack([_tabulated(row[0], row[3]) for row in rows])).to(device, torch.float32),
         )
 
+    def roughness(self, triangle: Tensor) -> Tensor:
+        """That of samples on ``triangle [P]``, ``[P]``."""
+        if self.surface is None:
+            return self.values[0, 0].expand(triangle.shape)
+        return self.values[:, 0][self.surface[triangle.long()]]
+
     def at(self, triangle: Tensor, cos_eye: Tensor) -> Material:
         """The materials of samples on ``triangle [P]``, seen at ``cos_eye [P]`` to the normal."""
         which = torch.zeros_like(triangle, dtype=torch.int64) if self.surface is None else self.surface[triangle.long()]

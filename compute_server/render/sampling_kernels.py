@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import flat, log2
+from .compiled import BLOCK, flat, log2
 from .taps import MipLayout, MipTaps, Transport
 
-#: Samples whose taps are found together; what is known of them stays in the cache.
-SAMPLES = 128
 #: Samples whose places one thread finds at a time.
 PLACES = 4096
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
@@ -143,17 +141,17 @@ def _gather_mips(  # type: ignore[no-untyped-def]
 ):
     for view in nb.prange(view_start.shape[0] - 1):
         _begin(view, view_start.shape[0] - 1, base, picture)
-        index, weight = np.empty(8 * SAMPLES, np.int32), np.empty(8 * SAMPLES, np.float32)
+        index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         end = _u(view_start[view + 1])
-        for begin in range(_u(view_start[view]), end, _u(SAMPLES)):
-            many = min(_u(SAMPLES), end - begin)
+        for begin in range(_u(view_start[view]), end, _u(BLOCK)):
+            many = min(_u(BLOCK), end - begin)
             _find_taps(place, begin, many, rows, columns, index, weight)
             for k in range(many):
                 p = begin + k
                 at, w = _taps(index, weight, k)
                 r, g, b = _mixed(pool, at, w)
                 if _between_levels(place, p):
-                    at, w = _taps(index, weight, k + _u(4 * SAMPLES))
+                    at, w = _taps(index, weight, k + _u(4 * BLOCK))
                     more_r, more_g, more_b = _mixed(pool, at, w)
                     r, g, b = r + more_r, g + more_g, b + more_b
                 to = _u(pixel[p])
@@ -174,8 +172,8 @@ def _find_taps(place, begin, many, rows, columns, index, weight):  # type: ignor
         for half, share in ((0, _f(1) - blend), (4, blend)):
             found, weights = _bilinear(u, v, share, _i(lower + (half >> 2)), rows, columns)
             for tap in range(4):
-                index[_u((half + tap) * SAMPLES) + k] = found[tap]
-                weight[_u((half + tap) * SAMPLES) + k] = weights[tap]
+                index[_u((half + tap) * BLOCK) + k] = found[tap]
+                weight[_u((half + tap) * BLOCK) + k] = weights[tap]
 
 
 @nb.njit(cache=True, inline="always")
@@ -212,7 +210,7 @@ def _between_levels(place, p):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True)
 def _taps(index, weight, k):  # type: ignore[no-untyped-def]
     """Four of the taps that :func:`_find_taps` found. Unsigned indices spare numba its test for negative ones."""
-    k1, k2, k3 = k + _u(SAMPLES), k + _u(2 * SAMPLES), k + _u(3 * SAMPLES)
+    k1, k2, k3 = k + _u(BLOCK), k + _u(2 * BLOCK), k + _u(3 * BLOCK)
     return (
         (_u(index[k]), _u(index[k1]), _u(index[k2]), _u(index[k3])),
         (weight[k], weight[k1], weight[k2], weight[k3]),
@@ -239,10 +237,10 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
         small = _u(large_end) >> _u(BLOCK_BITS)
         pool[small << _u(BLOCK_BITS) :] = 0
         mine[small:] = True
-        index, weight = np.empty(8 * SAMPLES, np.int32), np.empty(8 * SAMPLES, np.float32)
+        index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         end = _u(count * (part + 1) // parts)
-        for begin in range(_u(count * part // parts), end, _u(SAMPLES)):
-            many = min(_u(SAMPLES), end - begin)
+        for begin in range(_u(count * part // parts), end, _u(BLOCK)):
+            many = min(_u(BLOCK), end - begin)
             _find_taps(place, begin, many, rows, columns, index, weight)
             for k in range(many):
                 p = begin + k
@@ -254,7 +252,7 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
                     _clear_blocks(pool, mine, at)
                 _add(pool, at, w, r, g, b)
                 if _between_levels(place, p):
-                    at, w = _taps(index, weight, k + _u(4 * SAMPLES))
+                    at, w = _taps(index, weight, k + _u(4 * BLOCK))
                     if lower + 1 < large:
                         _clear_blocks(pool, mine, at)
                     _add(pool, at, w, r, g, b)

@@ -14,13 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import flat, log2
+from .compiled import BLOCK, corner_places, flat, log2, mix
 
 if TYPE_CHECKING:
     from .view_transform import Table
 
-#: Pixels whose cells are found together; what is known of them stays in the cache.
-PIXELS = 128
 _f, _i, _u = np.float32, np.int32, np.uint64
 
 
@@ -45,18 +43,18 @@ def _grid(table: Table) -> tuple[np.int32, np.float32, np.float32, np.float32]:
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _look_up(linear, colors, size, toe, top, scale, result):  # type: ignore[no-untyped-def]
     count = linear.shape[0] // 3
-    for block in nb.prange((count + PIXELS - 1) // PIXELS):
-        part = slice(3 * block * PIXELS, 3 * min((block + 1) * PIXELS, count))
+    for block in nb.prange((count + BLOCK - 1) // BLOCK):
+        part = slice(3 * block * BLOCK, 3 * min((block + 1) * BLOCK, count))
         corners, weights, ranks = _found()
         _find_cells(linear[part], size, toe, top, scale, corners, weights, ranks)
-        _mix(colors, corners, weights, result[part])
+        mix(colors, corners, weights, result[part])
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _look_up_gradient(linear, colors, size, toe, top, scale, grad, result):  # type: ignore[no-untyped-def]
     count = linear.shape[0] // 3
-    for block in nb.prange((count + PIXELS - 1) // PIXELS):
-        part = slice(3 * block * PIXELS, 3 * min((block + 1) * PIXELS, count))
+    for block in nb.prange((count + BLOCK - 1) // BLOCK):
+        part = slice(3 * block * BLOCK, 3 * min((block + 1) * BLOCK, count))
         corners, weights, ranks = _found()
         _find_cells(linear[part], size, toe, top, scale, corners, weights, ranks)
         _differences(colors, corners, ranks, grad[part], result[part])
@@ -66,7 +64,7 @@ def _look_up_gradient(linear, colors, size, toe, top, scale, grad, result):  # t
 @nb.njit(cache=True)
 def _found():  # type: ignore[no-untyped-def]
     """Room for what :func:`_find_cells` finds."""
-    return np.empty(4 * PIXELS, np.int32), np.empty(4 * PIXELS, np.float32), np.empty(3 * PIXELS, np.int32)
+    return np.empty(4 * BLOCK, np.int32), np.empty(4 * BLOCK, np.float32), np.empty(3 * BLOCK, np.int32)
 
 
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
@@ -75,7 +73,7 @@ def _find_cells(linear, size, toe, top, scale, corners, weights, ranks):  # type
     `weights`; and of each channel its rank among the three by its share of the cell, 0 for the largest. The first
     corners of all pixels, then the second ones and so on."""
     many = linear.shape[0] // 3
-    doublings = np.empty(3 * PIXELS, np.float32)
+    doublings = np.empty(3 * BLOCK, np.float32)
     bits = doublings.view(np.int32)
     for i in range(linear.shape[0]):
         doublings[i] = _f(1) + min(max(linear[i], _f(0)), top) / toe
@@ -91,15 +89,15 @@ def _find_cells(linear, size, toe, top, scale, corners, weights, ranks):  # type
         dark = _i(_i(cell_r * far) + _i(cell_g * near) + cell_b)
         one = (far if rank_r == 0 else _i(0)) + (near if rank_g == 0 else _i(0)) + (_i(1) if rank_b == 0 else _i(0))
         two = (far if rank_r < 2 else _i(0)) + (near if rank_g < 2 else _i(0)) + (_i(1) if rank_b < 2 else _i(0))
-        corners[k], corners[PIXELS + k] = dark, _i(dark + one)
-        corners[2 * PIXELS + k], corners[3 * PIXELS + k] = _i(dark + two), _i(dark + far + near + _i(1))
+        corners[k], corners[BLOCK + k] = dark, _i(dark + one)
+        corners[2 * BLOCK + k], corners[3 * BLOCK + k] = _i(dark + two), _i(dark + far + near + _i(1))
         most, least = max(r, g, b), min(r, g, b)
         middle = max(min(r, g), min(max(r, g), b))
         # What is no number stays none: the bits of one pass for a logarithm.
         nothing = _f(0) * (doublings[at] + doublings[at + 1] + doublings[at + 2])
-        weights[k], weights[PIXELS + k] = _f(1) - most + nothing, most - middle
-        weights[2 * PIXELS + k], weights[3 * PIXELS + k] = middle - least, least
-        ranks[k], ranks[PIXELS + k], ranks[2 * PIXELS + k] = _i(rank_r), _i(rank_g), _i(rank_b)
+        weights[k], weights[BLOCK + k] = _f(1) - most + nothing, most - middle
+        weights[2 * BLOCK + k], weights[3 * BLOCK + k] = middle - least, least
+        ranks[k], ranks[BLOCK + k], ranks[2 * BLOCK + k] = _i(rank_r), _i(rank_g), _i(rank_b)
 
 
 @nb.njit(cache=True, inline="always")
@@ -108,39 +106,20 @@ def _cell(place, last):  # type: ignore[no-untyped-def]
     return _i(max(min(_i(place), last), _i(0)))
 
 
-@nb.njit(cache=True)
-def _corners(corners, k):  # type: ignore[no-untyped-def]
-    """Where the colours of a pixel's corners begin in the flat table."""
-    two, three = _u(2 * PIXELS), _u(3 * PIXELS)
-    a, b, c, d = corners[k], corners[k + _u(PIXELS)], corners[k + two], corners[k + three]
-    return _u(3) * _u(a), _u(3) * _u(b), _u(3) * _u(c), _u(3) * _u(d)
-
-
-@nb.njit(cache=True, fastmath={"contract"})
-def _mix(colors, corners, weights, result):  # type: ignore[no-untyped-def]
-    for k in range(_u(result.shape[0] // 3)):
-        a, b, c, d = _corners(corners, k)
-        w_a, w_b = weights[k], weights[k + _u(PIXELS)]
-        w_c, w_d = weights[k + _u(2 * PIXELS)], weights[k + _u(3 * PIXELS)]
-        for channel in range(_u(3)):
-            near = w_a * colors[a + channel] + w_b * colors[b + channel]
-            result[_u(3) * k + channel] = near + w_c * colors[c + channel] + w_d * colors[d + channel]
-
-
 @nb.njit(cache=True, fastmath={"contract"})
 def _differences(colors, corners, ranks, grad, result):  # type: ignore[no-untyped-def]
     """`result` becomes how much ``grad · colour`` changes from corner to corner, each along the channel of its rank."""
     change = np.empty(3, np.float32)
     for k in range(_u(result.shape[0] // 3)):
-        a, b, c, d = _corners(corners, k)
+        a, b, c, d = corner_places(corners, k)
         at = _u(3) * k
         g_r, g_g, g_b = grad[at], grad[at + _u(1)], grad[at + _u(2)]
         in_a, in_b = _dot(colors, a, g_r, g_g, g_b), _dot(colors, b, g_r, g_g, g_b)
         in_c, in_d = _dot(colors, c, g_r, g_g, g_b), _dot(colors, d, g_r, g_g, g_b)
         change[0], change[1], change[2] = in_b - in_a, in_c - in_b, in_d - in_c
         result[at] = change[_u(ranks[k])]
-        result[at + _u(1)] = change[_u(ranks[k + _u(PIXELS)])]
-        result[at + _u(2)] = change[_u(ranks[k + _u(2 * PIXELS)])]
+        result[at + _u(1)] = change[_u(ranks[k + _u(BLOCK)])]
+        result[at + _u(2)] = change[_u(ranks[k + _u(2 * BLOCK)])]
 
 
 @nb.njit(cache=True, inline="always")

@@ -14,7 +14,7 @@ from helpers.scenes import camera, furnace, mesh, overhead, plane, scene, shot, 
 
 from compute_server.render import gbuffer
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
-from compute_server.render.lighting import Lighting, Mode, lighting
+from compute_server.render.lighting import Mode, Reflected, lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
 from compute_server.render.sampling import accumulate, build_pool
@@ -78,36 +78,95 @@ LAMPS: dict[str, Lamp] = {
 }
 
 
-def _compiled_and_defined(states: list[LightState]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The light on a sphere, a view for each state, and the same in float64 torch."""
-    body = from_mesh(sphere())
+def _reflected(whole: Scene, states: list[LightState], mode: Mode = "open") -> tuple[Reflected, Reflected]:
+    """The light on an object, a view for each state, and the same in float64 torch."""
+    body, raster = from_mesh(whole.mesh), NumbaRasterizer()
     views = [shot(camera((2 - number, -3, 2)), state) for number, state in enumerate(states)]
     cameras = [view.camera for view in views]
     matrices, eyes = clip_from_world(cameras), eye_points(cameras)
-    seen = NumbaRasterizer().rasterize(body, matrices, 40, 40)
+    seen = raster.rasterize(body, matrices, 40, 40)
     surface = gbuffer.build(body, seen, matrices, eyes)
     exact = dataclasses.replace(surface, position=surface.position.double(), normal=surface.normal.double())
-    light = Lighting(body)
-    assert all(light._simple(state) for state in states)
-    compiled = light.reflect(views, surface, seen.view_start, eyes, 0.25)
+    light = lighting(whole, body, mode, raster)
     defined = light.reflect_reference(views, exact, seen.view_start, eyes)
-    assert compiled.added is None
-    return compiled.scale.double(), defined.scale * 0.25
+    added = None if defined.added is None else defined.added * 0.25
+    return light.reflect(views, surface, seen.view_start, eyes, 0.25), Reflected(defined.scale * 0.25, added)
+
+
+def _assert_equal(compiled: torch.Tensor, defined: torch.Tensor, tolerance: float) -> None:
+    assert (defined > 0).any()
+    torch.testing.assert_close(compiled.double(), defined, rtol=tolerance, atol=2e-5 * float(defined.max()))
 
 
 @pytest.mark.parametrize("name", LAMPS)
 def test_the_compiled_light_equals_the_definition(name: str) -> None:
-    compiled, defined = _compiled_and_defined([LightState(name=name, lights=(LAMPS[name],))])
-    assert (defined > 0).any()
+    state = LightState(name=name, lights=(LAMPS[name],))
+    compiled, defined = _reflected(_scene(sphere(), state), [state])
     # A cosine is rounded to about 3e-7, and the soft edge of the spot is 0.024 of it wide.
-    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
+    _assert_equal(compiled.scale, defined.scale, 1e-5)
+    assert compiled.added is None
+
+
+SEVERAL = LightState(name="several", lights=tuple(LAMPS.values()), world=(0.1, 0.2, 0.3))
 
 
 def test_compiled_views_have_each_their_own_lights_and_world() -> None:
-    several = LightState(name="several", lights=tuple(LAMPS.values()), world=(0.1, 0.2, 0.3))
-    states = [several, LightState(name="dark"), LightState(name="sky", world=(1.0, 0.5, 0.2)), several]
-    compiled, defined = _compiled_and_defined(states)
-    torch.testing.assert_close(compiled, defined, rtol=1e-5, atol=2e-5 * float(defined.max()))
+    states = [SEVERAL, LightState(name="dark"), LightState(name="sky", world=(1.0, 0.5, 0.2)), SEVERAL]
+    compiled, defined = _reflected(_scene(sphere(), SEVERAL), states)
+    _assert_equal(compiled.scale, defined.scale, 1e-5)
+
+
+MATERIALS: dict[str, tuple[Surface, ...]] = {
+    "plastic": (Surface(roughness=0.4, specular=0.04),),
+    "tinted": (Surface(roughness=0.7, specular=0.08, specular_tint=(1.0, 0.4, 0.1)),),
+    "metal": (Surface(roughness=0.3, metallic=1.0, specular=0.04),),
+    "bare metal": (Surface(roughness=0.5, metallic=0.5),),
+    "several": (Surface(), Surface(roughness=0.2, specular=0.04), Surface(roughness=0.6, metallic=0.7, specular=0.1)),
+}
+
+
+def _glossy(name: str) -> Mesh:
+    body, surfaces = sphere(), MATERIALS[name]
+    which = None if len(surfaces) == 1 else np.arange(len(body.triangles), dtype=np.int32) % len(surfaces)
+    return msgspec.structs.replace(body, surfaces=surfaces, surface=which)
+
+
+@pytest.mark.parametrize("material", MATERIALS)
+@pytest.mark.parametrize("lamp", LAMPS)
+def test_compiled_reflections_equal_the_definition(lamp: str, material: str) -> None:
+    states = [LightState(name=lamp, lights=(LAMPS[lamp],)), LightState(name="sky", world=(1.0, 0.5, 0.2)), SEVERAL]
+    compiled, defined = _reflected(_scene(_glossy(material), states[0]), states)
+    assert compiled.added is not None
+    assert defined.added is not None
+    # What is left of 1 − cos² near the middle of a sharp highlight has few bits.
+    _assert_equal(compiled.scale, defined.scale, 2e-4)
+    _assert_equal(compiled.added, defined.added, 2e-4)
+
+
+@pytest.mark.parametrize("material", ["plastic", "several"])
+def test_compiled_reflections_of_panoramas_equal_the_definition(material: str) -> None:
+    picture = np.random.default_rng(0).uniform(0, 2, (32, 64, 3)).astype(np.float32)
+    around = msgspec.structs.replace(SEVERAL, panorama=0, turn=0.7)
+    whole = _scene(_glossy(material), around, panoramas=(picture,))
+    compiled, defined = _reflected(whole, [around, SEVERAL])
+    assert compiled.added is not None
+    assert defined.added is not None
+    # Between two pixels of a picture this rough the place of a direction counts, which is rounded to 3e-7.
+    _assert_equal(compiled.scale, defined.scale, 2e-4)
+    _assert_equal(compiled.added, defined.added, 2e-4)
+
+
+@pytest.mark.parametrize("material", ["matte", "plastic"])
+def test_compiled_light_stops_at_what_stands_in_its_way(material: str) -> None:
+    body = sphere() if material == "matte" else _glossy(material)
+    whole = _scene(body, SEVERAL, surroundings=_wall(1.3))
+    sun = LightState(name="sun", lights=(SunLight(power=(2.0, 1.5, 1.0), direction=(-1.0, 0.4, -0.5)), LAMPS["point"]))
+    compiled, defined = _reflected(whole, [SEVERAL, sun], "traced")
+    opened, _ = _reflected(whole, [SEVERAL, sun], "open")
+    assert float(compiled.scale.sum()) < 0.9 * float(opened.scale.sum())
+    # A ray that starts where float32 rounds differently may see a lamp or not.
+    same = torch.isclose(compiled.scale.double(), defined.scale, rtol=2e-4, atol=2e-5 * float(defined.scale.max()))
+    assert float(same.float().mean()) > 0.999
 
 
 # --- open -------------------------------------------------------------------------------------------------------------

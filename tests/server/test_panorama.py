@@ -61,10 +61,23 @@ def test_a_small_bright_spot_shines_like_a_sun(direction: tuple[float, float, fl
 
 def test_turning_a_panorama_moves_what_it_shows_counter_clockwise() -> None:
     tables = panorama.prepare(_bright((1.0, 0.0, 0.0)))
-    turned = panorama.turned(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), math.pi / 2)
-    to_y, to_x = panorama.look_up(tables.irradiance, turned)[:, 0].tolist()
+    toward = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    to_y, to_x = panorama.look_up(tables.irradiance, toward, math.pi / 2)[:, 0].tolist()
     assert to_y == pytest.approx(1.0, abs=0.05)
     assert to_x == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3, -2.0])
+def test_compiled_looks_equal_the_definition(turn: float) -> None:
+    directions = torch.randn(5000, 3, generator=torch.Generator().manual_seed(1))
+    axes = torch.cat([torch.eye(3), -torch.eye(3)])
+    toward = torch.nn.functional.normalize(torch.cat([axes, directions]), dim=1)
+    picture = torch.rand(32, 64, 3, generator=torch.Generator().manual_seed(2))
+    found = panorama.look_up(picture, toward, turn)
+    defined = panorama.look_up_reference(picture.double(), toward.double(), turn)
+    # At a pole every azimuth is right: only there is it that of a zero.
+    torch.testing.assert_close(found[6:].double(), defined[6:], rtol=0, atol=2e-4)
+    assert ((found >= 0) & (found <= 1)).all()
 
 
 def test_harmonics_are_orthonormal() -> None:
