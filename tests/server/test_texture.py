@@ -220,7 +220,8 @@ def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
     assert (exact - written).abs().max() < 2.4 / 1.055 * 0.5 / 255 + 1e-6  # half a level times the steepest slope
 
 
-@pytest.mark.parametrize("size", [16, 37, 64])
+# Rows of 200 do not begin where blocks of 1,024 texels do.
+@pytest.mark.parametrize("size", [16, 37, 64, 200])
 @pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
 @pytest.mark.parametrize("mask", [[1, 0.9, 0.5, 0], [1, 1, 1, 1]], ids=["masked", "free"])
 def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corners: list, mask: list) -> None:
