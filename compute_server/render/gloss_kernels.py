@@ -65,6 +65,32 @@ def reflect(
     return added
 
 
+def mirrored(position: Tensor, normal: Tensor, eye: np.ndarray) -> Tensor:
+    """Unit directions ``[P, 3]`` in which samples mirror what is seen from the homogeneous point `eye`."""
+    result = torch.empty(position.shape)
+    _mirrored(flat(position), flat(normal), eye.astype(np.float32), flat(result))
+    return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _mirrored(position, normal, eye, result):  # type: ignore[no-untyped-def]
+    count = position.shape[0] // 3
+    for block in nb.prange((count + BLOCK - 1) // BLOCK):
+        part = slice(3 * block * BLOCK, 3 * min((block + 1) * BLOCK, count))
+        rows = np.empty((COS_EYE + BLOCK), np.float32)
+        _face(rows, position[part], normal[part], eye)
+        _turn_back(rows, result[part])
+
+
+@nb.njit(cache=True, fastmath={"contract"})
+def _turn_back(rows, result):  # type: ignore[no-untyped-def]
+    for k in range(result.shape[0] // 3):
+        n_x, n_y, n_z = rows[N_X + k], rows[N_Y + k], rows[N_Z + k]
+        e_x, e_y, e_z = rows[E_X + k], rows[E_Y + k], rows[E_Z + k]
+        twice = _f(2) * (n_x * e_x + n_y * e_y + n_z * e_z)
+        result[3 * k], result[3 * k + 1], result[3 * k + 2] = twice * n_x - e_x, twice * n_y - e_y, twice * n_z - e_z
+
+
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _reflect(  # type: ignore[no-untyped-def]
     triangle,

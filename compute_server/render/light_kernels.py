@@ -108,7 +108,7 @@ def _radiance(  # type: ignore[no-untyped-def]
                 lit[3 * k], lit[3 * k + 1], lit[3 * k + 2] = r, g, b
             for i in range(used.shape[0]):
                 lamp = first[view] + i
-                _receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
+                receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
                 hide(incident, visible[i * samples + start : i * samples + start + many])
                 r, g, b = share * values[lamp, 0], share * values[lamp, 1], share * values[lamp, 2]
                 for k in range(many):
@@ -136,7 +136,7 @@ def hide(received, visible):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _receive(kind, position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
+def receive(kind, position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
     """Irradiance of samples from a lamp for a power of one; below zero on the side that faces away."""
     if kind == SUN:
         _sun(normal, value, incident)

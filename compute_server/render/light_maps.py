@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import sampling_kernels
 from .geometry import Geometry
 from .occlusion import Occlusion
 from .panorama import HARMONICS, harmonics
@@ -26,7 +27,14 @@ CHUNK = 1 << 20
 
 
 def sample(map_: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear samples ``[P, C]`` at ``uv [P, 2]``."""
+    """Bilinear samples ``[P, C]`` of a map ``[H, W, C]`` at ``uv [P, 2]``."""
+    if uv.device.type == "cpu" and uv.dtype == torch.float32 and map_.shape[2] == 3:
+        return sampling_kernels.sample_map(map_, uv)
+    return sample_reference(map_, uv)
+
+
+def sample_reference(map_: Tensor, uv: Tensor) -> Tensor:
+    """:func:`sample` in torch."""
     rows, columns, channels = map_.shape
     flat = map_.reshape(-1, channels)
     x, y = uv[:, 0] * columns - 0.5, uv[:, 1] * rows - 0.5

@@ -19,7 +19,7 @@ from torch import Tensor
 from shared.errors import InvalidInput
 from shared.scene import Lamp, LightState, Scene, UvTexture, View
 
-from . import gloss_kernels, light_kernels, light_maps, lights, panorama, principled
+from . import gloss_kernels, light_kernels, light_maps, lights, panorama, principled, shadow_kernels
 from .color import from_bytes, srgb_decode
 from .gbuffer import GBuffer
 from .geometry import Geometry
@@ -90,6 +90,13 @@ class _Points:
         place = lights.vector(self.place, self.position)
         return torch.nn.functional.normalize(place[:3] - place[3] * self.position, dim=1)
 
+    @property
+    def mirrored(self) -> Tensor:
+        """Unit directions in which the surface mirrors, ``[P, 3]``."""
+        if self.position.device.type == "cpu" and self.position.dtype == torch.float32:
+            return gloss_kernels.mirrored(self.position, self.normal, self.place)
+        return 2 * lights.dot(self.normal, self.eye)[:, None] * self.normal - self.eye
+
 
 def _by_view(surface: GBuffer, view_start: Tensor, eyes: np.ndarray) -> list[_Points]:
     bounds = view_start.tolist()
@@ -123,7 +130,7 @@ class Lighting:
     ) -> Reflected:
         states = [view.lights for view in views]
         points = _by_view(surface, view_start, eyes)
-        visible = self._seen(states, points) if self.mode == "traced" else None
+        visible = self._seen(states, surface, view_start) if self.mode == "traced" else None
         if self.mode == "baked":
             baked = [self._baked(state, each) for state, each in zip(states, points, strict=True)]
             scale = torch.cat(baked).mul_(share / math.pi)
@@ -147,12 +154,14 @@ class Lighting:
         """Whether what is all around brings the same light to every surface."""
         return state.panorama is None and (self.ambient is None or not any(state.world))
 
-    def _seen(self, states: Sequence[LightState], points: Sequence[_Points]) -> Tensor:
+    def _seen(self, states: Sequence[LightState], surface: GBuffer, view_start: Tensor) -> Tensor:
         """How much samples see of each lamp of their view, ``[L, P]``; the views with the most have L."""
-        result = torch.zeros(max(len(state.lamps) for state in states), points[-1].end)
-        for state, each in zip(states, points, strict=True):
-            for index, lamp in enumerate(state.lamps):
-                result[index, each.start : each.end] = self._visible(lamp, each)
+        assert self.occlusion is not None
+        result = torch.empty(max(len(state.lamps) for state in states), len(surface.position))
+        for index, seen in enumerate(result):
+            offset = self.occlusion.offset
+            rays = shadow_kernels.rays(states, index, surface, self.geometry.flat_normals, view_start, offset)
+            torch.logical_and(rays[2] > 0, ~self.occlusion.hidden(*rays), out=seen)
         return result
 
     def reflect_reference(
@@ -231,8 +240,7 @@ class Lighting:
         world = lights.vector(state.world, points.position)
         if state.panorama is None:
             return world.expand(points.position.shape)
-        facing = 2 * lights.dot(points.normal, points.eye)[:, None]
-        direction = torch.addcmul(-points.eye, facing, points.normal)
+        direction = points.mirrored
         shown = self.panoramas[state.panorama]
         values = self.materials.values[:, 0].tolist()
         if len(set(values)) == 1:

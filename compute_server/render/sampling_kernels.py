@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import BLOCK, flat, log2
+from .compiled import BLOCK, flat, log2, mix
 from .taps import MipLayout, MipTaps, Transport
 
 #: Samples whose places one thread finds at a time.
@@ -199,6 +199,34 @@ def _bilinear(u, v, share, level, rows, columns):  # type: ignore[no-untyped-def
         (_i(low + left), _i(low + right), _i(high + left), _i(high + right)),
         (rest - rest * fx, rest * fx, upward - upward * fx, upward * fx),
     )
+
+
+def sample_map(map_: Tensor, uv: Tensor) -> Tensor:
+    """Stands for ``light_maps.sample_reference`` of three channels."""
+    result = torch.empty(len(uv), 3)
+    rows, columns, _ = map_.shape
+    _sample_map(flat(map_), _i(rows), _i(columns), flat(uv), flat(result))
+    return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _sample_map(colors, rows, columns, uv, result):  # type: ignore[no-untyped-def]
+    count = uv.shape[0] // 2
+    for block in nb.prange((count + BLOCK - 1) // BLOCK):
+        begin, end = block * BLOCK, min((block + 1) * BLOCK, count)
+        corners, weights = np.empty(4 * BLOCK, np.int32), np.empty(4 * BLOCK, np.float32)
+        _find_four(uv[2 * begin : 2 * end], rows, columns, corners, weights)
+        mix(colors, corners, weights, result[3 * begin : 3 * end])
+
+
+@nb.njit(cache=True, fastmath={"contract"})
+def _find_four(uv, rows, columns, corners, weights):  # type: ignore[no-untyped-def]
+    for k in range(_u(uv.shape[0] // 2)):
+        u, v = uv[_u(2) * k], uv[_u(2) * k + _u(1)]
+        found, shares = _bilinear(u - np.floor(u), v - np.floor(v), _f(1), _i(0), rows, columns)
+        for tap in range(4):
+            corners[_u(tap * BLOCK) + k] = found[tap]
+            weights[_u(tap * BLOCK) + k] = shares[tap]
 
 
 @nb.njit(cache=True)

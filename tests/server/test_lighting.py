@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.scenes import camera, furnace, mesh, overhead, plane, scene, shot, sphere, sun, vertex_texture
 
-from compute_server.render import gbuffer
+from compute_server.render import gbuffer, light_maps
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.lighting import Mode, Reflected, lighting
 from compute_server.render.raster_numba import NumbaRasterizer
@@ -167,6 +167,15 @@ def test_compiled_light_stops_at_what_stands_in_its_way(material: str) -> None:
     # A ray that starts where float32 rounds differently may see a lamp or not.
     same = torch.isclose(compiled.scale.double(), defined.scale, rtol=2e-4, atol=2e-5 * float(defined.scale.max()))
     assert float(same.float().mean()) > 0.999
+
+
+def test_compiled_samples_of_a_map_equal_the_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    map_ = torch.rand(12, 20, 3, generator=generator)
+    uv = torch.rand(3000, 2, generator=generator) * 6 - 3
+    expected = light_maps.sample_reference(map_.double(), uv.double())
+    # Places are rounded to 2e-7 of three repetitions of 20 texels.
+    torch.testing.assert_close(light_maps.sample(map_, uv).double(), expected, rtol=0, atol=5e-5)
 
 
 # --- open -------------------------------------------------------------------------------------------------------------

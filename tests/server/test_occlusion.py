@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.scenes import mesh, plane, sphere
 
+from compute_server.render import occlusion as occlusion_module
 from compute_server.render.geometry import from_mesh
 from compute_server.render.occlusion import Occlusion
 from shared.scene import AreaLight, Lamp, Mesh, PointLight, SpotLight, SunLight, Surroundings
@@ -48,6 +49,17 @@ def test_a_roof_keeps_out_the_light_below_it_and_nowhere_else(lamp: Lamp) -> Non
     expected = (np.abs(x) > reach).astype(float)
     clear = np.abs(np.abs(x) - reach) > 0.02
     np.testing.assert_array_equal(_visible(lamp, points, _roof(1.0, 2.0))[clear], expected[clear])
+
+
+def test_many_rays_are_answered_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    occlusion = Occlusion(from_mesh(sphere()), _roof(1.0, 3.0))
+    generator = torch.Generator().manual_seed(0)
+    origin, toward = torch.randn(999, 3, generator=generator), torch.randn(999, 3, generator=generator)
+    rays = origin, torch.nn.functional.normalize(toward, dim=1), torch.rand(999, generator=generator) * 4
+    together = occlusion.hidden(*rays)
+    assert 50 < int(together.sum()) < 900
+    monkeypatch.setattr(occlusion_module, "FEW_RAYS", 100)
+    assert torch.equal(occlusion.hidden(*rays), together)
 
 
 @pytest.mark.parametrize("lamp", [LAMPS[0], LAMPS[1], LAMPS[3]], ids=lambda lamp: type(lamp).__name__)
