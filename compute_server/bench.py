@@ -47,9 +47,10 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         models=("efficientnet_lite0",) if given.random_weights else given.model,
         views=given.views,
         samples=given.samples,
+        light=given.light,
         **more,  # type: ignore[arg-type]
     )
-    job = m.Job(id="bench", scene=bench_scene(given.texture_size, given.triangles), settings=settings)
+    job = m.Job(id="bench", scene=bench_scene(given.texture_size, given.triangles, given.scene), settings=settings)
     device = choose_device(given.device)
     began = time.perf_counter()
     problem = make_problem(job, device, given.rasterizer)
@@ -203,9 +204,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("views", "samples", "texture-size", "triangles", "repeats", "size"):
         parser.add_argument(f"--{name}", type=int)
-    for name in ("device", "rasterizer"):
+    for name in ("device", "rasterizer", "light"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--model", type=lambda text: tuple(text.split(",")))
+    for name in ("model", "scene"):
+        parser.add_argument(f"--{name}", type=lambda text: tuple(text.split(",")), default=())
     for name in ("json", "standard", "random-weights"):
         parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()

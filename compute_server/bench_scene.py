@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
+import msgspec
 import numpy as np
 
+from shared.errors import InvalidInput
 from shared.scene import (
     Camera,
     CameraJitter,
@@ -16,14 +19,28 @@ from shared.scene import (
     Rig,
     Scene,
     SunLight,
+    Surface,
     UvTexture,
+    ViewTransform,
 )
 
 TRIANGLES = 14_400
 
 
-def bench_scene(texture_size: int, triangles: int = TRIANGLES) -> Scene:
-    """A rounded box of about so many triangles with a grey texture, twelve cameras around it, sun, lamp and sky."""
+#: What a scene may have besides, as most of Blender's do: a Principled surface, a picture of what is all around, and a
+#: view transform that is a table, as AgX's is.
+FEATURES = ("glossy", "panorama", "table")
+NODES = 81
+
+
+def bench_scene(texture_size: int, triangles: int = TRIANGLES, features: Collection[str] = ()) -> Scene:
+    """A rounded box of about so many triangles with a grey texture, twelve cameras around it, sun, lamp and sky; with
+    any of FEATURES.
+
+    Raises :class:`InvalidInput` for a feature that there is not.
+    """
+    if unknown := set(features).difference(FEATURES):
+        raise InvalidInput(f"No scene has {sorted(unknown)[0]!r}.", hint=f"There are {', '.join(FEATURES)}.")
     light = LightState(
         name="day",
         lights=(
@@ -31,6 +48,7 @@ def bench_scene(texture_size: int, triangles: int = TRIANGLES) -> Scene:
             PointLight(power=(200.0, 200.0, 200.0), position=(4.0, -4.0, 4.0)),
         ),
         world=(0.3, 0.3, 0.3),
+        panorama=0 if "panorama" in features else None,
     )
     rig = Rig(
         cameras=tuple(_camera(index * math.tau / 12, math.radians(10 + 20 * (index % 3))) for index in range(12)),
@@ -38,9 +56,28 @@ def bench_scene(texture_size: int, triangles: int = TRIANGLES) -> Scene:
         center=(0.0, 0.0, 0.0),
         camera_jitter=CameraJitter(azimuth=15.0),
         light_jitter=LightJitter(azimuth=180.0),
+        panoramas=_surroundings() if "panorama" in features else None,
     )
     texture = UvTexture(np.full((texture_size, texture_size, 3), 128, np.uint8))
-    return Scene(mesh=_body(triangles), texture=texture, rig=rig)
+    mesh = _body(triangles)
+    if "glossy" in features:
+        mesh = msgspec.structs.replace(mesh, surfaces=(Surface(roughness=0.5, specular=0.04),))
+    return Scene(mesh=mesh, texture=texture, rig=rig, view_transform=_table() if "table" in features else None)
+
+
+def _surroundings() -> np.ndarray:
+    """One panorama ``[1, 256, 512, 3]``: bright above, dark below, and not the same all around."""
+    rows, columns = np.linspace(0, 1, 256)[:, None, None], np.linspace(0, math.tau, 512)[None, :, None]
+    return (rows * (1.5 + np.sin(columns + np.arange(3))))[None].astype(np.float32)
+
+
+def _table() -> ViewTransform:
+    """A view transform of the size that the add-on sends: a curve that never quite reaches white."""
+    toe, top = 2.0**-6.5, 2.0**4
+    linear = toe * ((1 + top / toe) ** np.linspace(0, 1, NODES) - 1)
+    curve = np.rint(65535 * (linear / (linear + 0.5)) ** (1 / 2.4)).astype(np.uint16)
+    table = np.stack(np.meshgrid(curve, curve, curve, indexing="ij"), axis=-1)
+    return ViewTransform(name="bench", toe=toe, top=top, table=table)
 
 
 def _body(triangles: int) -> Mesh:

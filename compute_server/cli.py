@@ -101,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--samples", type=int, choices=(1, 4, 9, 16), default=4, help="samples per pixel")
     bench.add_argument("--texture-size", type=positive, default=512)
     bench.add_argument("--triangles", type=positive, default=14_400)
+    bench.add_argument(
+        "--scene", type=names, default=(), metavar="FEATURES", help="any of glossy, panorama and table, with commas"
+    )
+    bench.add_argument("--light", choices=("open", "traced"), default="open")
     bench.add_argument("--random-weights", action="store_true", help="torchvision's networks without their weights")
     bench.add_argument("--standard", action="store_true", help="with the Standard preset's augmentations and octaves")
     bench.add_argument("--repeats", type=positive, default=15)
@@ -328,7 +332,8 @@ def _bench(given: argparse.Namespace) -> int:
     options = ["--views", given.views, "--model", ",".join(given.model), "--samples", given.samples]
     options += ["--texture-size", given.texture_size, "--repeats", given.repeats]
     options += ["--device", given.device, "--rasterizer", given.rasterizer]
-    options += ["--triangles", given.triangles]
+    options += ["--triangles", given.triangles, "--light", given.light]
+    options += ["--scene", ",".join(given.scene)] if given.scene else []
     options += ["--size", given.size] if given.size else []
     options += ["--standard"] if given.standard else []
     options += ["--random-weights"] if given.random_weights else []

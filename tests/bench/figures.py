@@ -30,6 +30,14 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "Views": tuple({"views": views} for views in (4, 15, 30, 60)),
     "Texture": tuple({"texture_size": size} for size in (256, 512, 1024, 2048)),
     "Triangles": tuple({"triangles": count} for count in (1_000, 14_400, 100_000, 1_000_000)),
+    "Scenes as Blender has them": (
+        {"scene": "glossy"},
+        {"scene": "panorama"},
+        {"scene": "table"},
+        {"scene": "glossy,panorama,table"},
+        {"light": "traced"},
+        {"scene": "glossy,table", "light": "traced"},
+    ),
     "Models": tuple(
         {"model": model}
         for model in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite0,efficientnet_lite1")
