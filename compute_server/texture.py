@@ -56,7 +56,13 @@ class TextureModel:
         return saturate(self.start + self.weight * (theta - self.start))
 
     def encoded(self, theta: Tensor) -> Tensor:
-        """The whole texture, display-encoded, ``[N, 3]``."""
+        """The whole texture, display-encoded, ``[N, 3]``; differentiable."""
+        if theta.device.type == "cpu" and theta.dtype == torch.float32:
+            return _Encoded.apply(theta, self)  # type: ignore[no-any-return]
+        return self.encoded_reference(theta)
+
+    def encoded_reference(self, theta: Tensor) -> Tensor:
+        """:meth:`encoded` in torch."""
         return from_bytes(self.original).index_copy(0, self.target, self.values(theta)[self.source])
 
     def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
@@ -132,6 +138,23 @@ class _Pool(torch.autograd.Function):
         (theta,), model = ctx.saved_tensors, ctx.model
         masked = theta.contiguous(), model.start, model.weight
         return pool_kernels.gradient(grad.contiguous(), *masked, model.parameters, model.levels), None, None
+
+
+class _Encoded(torch.autograd.Function):
+    """The compiled texture, and the product with its Jacobian."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, model: TextureModel) -> Tensor:
+        ctx.model = model
+        ctx.save_for_backward(theta)
+        masked = theta.contiguous(), model.start, model.weight
+        return pool_kernels.encoded(*masked, model.parameters, from_bytes(model.original))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (theta,), model = ctx.saved_tensors, ctx.model
+        masked = theta.contiguous(), model.start, model.weight
+        return pool_kernels.encoded_gradient(grad.contiguous(), *masked, model.parameters), None
 
 
 def free_weights(scene: Scene, rasterizer: Rasterizer) -> np.ndarray:

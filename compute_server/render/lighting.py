@@ -252,14 +252,14 @@ class Lighting:
         return result * world
 
     def _baked(self, state: LightState, points: _Points) -> Tensor:
+        """What each source's map says at the samples: there are fewer of them than of its texels."""
         assert self.maps is not None
-        total = torch.zeros(self.maps.shape[1:], device=self.maps.device)
-        for light in state.lights:
-            if light.map is not None:
-                total += self.maps[light.map] * lights.vector(light.power, total)
-        if state.world_map is not None:
-            total += self.maps[state.world_map] * lights.vector(state.world, total)
-        return light_maps.sample(total, points.uv)
+        total = torch.zeros_like(points.position)
+        sources = [(light.map, light.power) for light in state.lights]
+        for map_, power in [*sources, (state.world_map, state.world)]:
+            if map_ is not None:
+                total.addcmul_(light_maps.sample(self.maps[map_], points.uv), lights.vector(power, total))
+        return total
 
 
 def lighting(scene: Scene, geometry: Geometry, mode: Mode, rasterizer: Rasterizer) -> Lighting:

@@ -50,8 +50,7 @@ def build(
     """The pool ``[M, 3]`` of Θ ``[K, 3]``: masked by ``weight [K, 1]`` about `start`, clipped, decoded, and in the
     places of the linear `original` ``[N, 3]``, with its mip levels."""
     pool = torch.empty(layout.starts[-1], 3)
-    arrays = theta.numpy(), start.numpy(), weight.view(-1).numpy(), where.follow, original.numpy()
-    _decode_texels(*arrays, pool.numpy(), nb.get_num_threads())
+    _place_texels(*_masked(theta, start, weight), where.follow, original.numpy(), True, pool.numpy(), _threads())
     _build_levels(pool.numpy(), *_levels(layout))
     return pool
 
@@ -64,9 +63,32 @@ def gradient(
     coarse = np.empty((starts[-1] - starts[1], 3), np.float32)
     _sum_levels(grad.numpy(), sizes, starts, coarse)
     result = torch.empty(theta.shape)
-    arrays = theta.numpy(), start.numpy(), weight.view(-1).numpy(), where.own, where.padding, where.first
-    _to_parameters(grad.numpy(), coarse, sizes[0, 1], *arrays, result.numpy(), nb.get_num_threads())
+    arrays = *_masked(theta, start, weight), where.own, where.padding, where.first
+    _to_parameters(grad.numpy(), coarse, sizes[0, 1], *arrays, True, result.numpy(), _threads())
     return result
+
+
+def encoded(theta: Tensor, start: Tensor, weight: Tensor, where: Parameters, original: Tensor) -> Tensor:
+    """The texture ``[N, 3]`` of Θ as :func:`build` has it, but display-encoded, as `original` is."""
+    result = torch.empty(original.shape)
+    _place_texels(*_masked(theta, start, weight), where.follow, original.numpy(), False, result.numpy(), _threads())
+    return result
+
+
+def encoded_gradient(grad: Tensor, theta: Tensor, start: Tensor, weight: Tensor, where: Parameters) -> Tensor:
+    """The gradient of Θ from that of the texture ``[N, 3]``, for :func:`encoded`."""
+    result = torch.empty(theta.shape)
+    arrays = *_masked(theta, start, weight), where.own, where.padding, where.first
+    _to_parameters(grad.numpy(), np.empty((0, 3), np.float32), len(grad), *arrays, False, result.numpy(), _threads())
+    return result
+
+
+def _masked(theta: Tensor, start: Tensor, weight: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return theta.numpy(), start.numpy(), weight.view(-1).numpy()
+
+
+def _threads() -> int:
+    return int(nb.get_num_threads())
 
 
 def _levels(layout: MipLayout) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +96,7 @@ def _levels(layout: MipLayout) -> tuple[np.ndarray, np.ndarray]:
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type: ignore[no-untyped-def]
+def _place_texels(theta, start, weight, follow, original, linear, pool, parts):  # type: ignore[no-untyped-def]
     texels = follow.shape[0]
     blocks = (texels + BLOCK - 1) // BLOCK
     for part in nb.prange(parts):
@@ -83,7 +105,7 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
             begin, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, texels - block * BLOCK))
             k = np.uint64(max(follow[begin], 0))
             if _consecutive(follow[begin : begin + count]) and _all_free(weight[k : k + count]):
-                _decode(theta[k : k + count].reshape(-1), pool[begin : begin + count].reshape(-1))
+                _clip(theta[k : k + count].reshape(-1), linear, pool[begin : begin + count].reshape(-1))
                 continue
             for i in range(count):
                 k = np.uint64(max(follow[begin + i], 0))
@@ -93,12 +115,22 @@ def _decode_texels(theta, start, weight, follow, original, pool, parts):  # type
                 for i in range(count):
                     k = np.uint64(max(follow[begin + i], 0))
                     _mask(values[i], start[k], weight[k])
-            _decode(values.reshape(-1), values.reshape(-1))
+            _clip(values.reshape(-1), linear, values.reshape(-1))
             for i in range(count):
                 texel = begin + i
                 fixed = follow[texel] < 0
                 for channel in range(3):  # to assign a row takes three times as long
                     pool[texel, channel] = original[texel, channel] if fixed else values[i, channel]
+
+
+@nb.njit(cache=True)
+def _clip(values, linear, result):  # type: ignore[no-untyped-def]
+    """Values in [0, 1], and made linear if they are to be."""
+    if linear:
+        _decode(values, result)
+    else:
+        for i in range(values.shape[0]):
+            result[i] = min(max(values[i], _f(0)), _f(1))
 
 
 @nb.njit(cache=True)
@@ -186,7 +218,7 @@ def _add_texel(grad, coarse, width, texel, sums, at):  # type: ignore[no-untyped
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _to_parameters(  # type: ignore[no-untyped-def]
-    grad, coarse, width, theta, start, weight, own, padding, first, result, parts
+    grad, coarse, width, theta, start, weight, own, padding, first, linear, result, parts
 ):
     parameters = own.shape[0]
     blocks = (parameters + BLOCK - 1) // BLOCK
@@ -201,7 +233,10 @@ def _to_parameters(  # type: ignore[no-untyped-def]
                 values[:] = theta[begin:end]
                 for i in range(end - begin):
                     _mask(values[i], start[begin + i], weight[begin + i])
-            _times_slope(sums.reshape(-1), values.reshape(-1))
+            if linear:
+                _times_slope(sums.reshape(-1), values.reshape(-1))
+            else:
+                _keep_inside(sums.reshape(-1), values.reshape(-1))
             if not free:
                 for i in range(end - begin):
                     for channel in range(3):
@@ -250,3 +285,10 @@ def _times_slope(sums, values):  # type: ignore[no-untyped-def]
     for i in range(sums.shape[0]):
         slope = decoded_slope(values[i])
         sums[i] *= slope if values[i] >= _f(0) and values[i] <= _f(1) else _f(0)
+
+
+@nb.njit(cache=True)
+def _keep_inside(sums, values):  # type: ignore[no-untyped-def]
+    """Multiply by nothing where values are clipped."""
+    for i in range(sums.shape[0]):
+        sums[i] = sums[i] if (values[i] >= _f(0)) & (values[i] <= _f(1)) else _f(0)

@@ -14,6 +14,7 @@ from compute_server.objectives import (
     objective,
     stats,
     total_variation,
+    total_variation_reference,
 )
 from shared.errors import InvalidInput
 from shared.targets import Target
@@ -63,6 +64,21 @@ def test_total_variation_counts_only_pairs_of_covered_texels() -> None:
     assert total_variation(image, covered) == pytest.approx(4 / 24)
     covered[:, 2] = False
     assert total_variation(image, covered) == 0
+
+
+def test_the_compiled_variation_and_its_gradient_equal_the_definition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Few levels, so that many neighbours are alike and have no gradient.
+    image = (torch.rand(37, 23, 3, generator=generator) * 4).round() / 4
+    covered = torch.rand(37, 23, generator=generator) < 0.7
+    compiled, exact = image.clone().requires_grad_(), image.double().requires_grad_()
+    found, defined = total_variation(compiled, covered), total_variation_reference(exact, covered)
+    (3 * found).backward()
+    (3 * defined).backward()
+    assert found.item() == pytest.approx(defined.item(), rel=1e-6)
+    assert compiled.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(compiled.grad.double(), exact.grad, rtol=1e-6, atol=0)
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:

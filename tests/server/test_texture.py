@@ -252,3 +252,19 @@ def _compare_with_definition(found: TextureModel) -> None:
     # Sums of up to all texels that follow one, in float32.
     scale = float(exact.grad.abs().max())
     torch.testing.assert_close(compiled.grad.double(), exact.grad, rtol=0, atol=32 * EPS * scale)
+
+
+@pytest.mark.parametrize("size", [16, 37, 200])
+@pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
+@pytest.mark.parametrize("mask", [[1, 0.9, 0.5, 0], [1, 1, 1, 1]], ids=["masked", "free"])
+def test_the_compiled_texture_and_its_gradient_equal_the_definition(size: int, corners: list, mask: list) -> None:
+    found, generator = model(quad(corners, mask), noise(size)), torch.Generator().manual_seed(0)
+    theta = torch.rand(found.start.shape, generator=generator) * 1.4 - 0.2
+    grads, textures = [], []
+    for function in (found.encoded, found.encoded_reference):
+        free = theta.clone().requires_grad_()
+        textures.append(function(free))
+        textures[-1].backward(torch.randn(textures[-1].shape, generator=torch.Generator().manual_seed(1)))
+        grads.append(free.grad)
+    torch.testing.assert_close(textures[0], textures[1], rtol=0, atol=2 * EPS)
+    torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=32 * EPS * float(grads[1].abs().max()))
