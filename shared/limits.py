@@ -86,6 +86,8 @@ def _check_job(job: m.Job, limits: Limits) -> None:
     for name, images in (("backgrounds", scene.rig.backgrounds), ("panoramas", scene.rig.panoramas)):
         if images is not None and images.size == 0:
             raise InvalidInput(f"The {name} of the rig are empty.")
+    if scene.light_maps is not None and scene.light_maps.size == 0:
+        raise InvalidInput("The light maps of the scene are empty.", hint="Bake them again.")
 
 
 def _check_pictures(batches: Sequence[np.ndarray], limits: Limits) -> None:

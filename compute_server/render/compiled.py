@@ -1,20 +1,59 @@
-"""What compiled kernels share. They see arrays as one-dimensional where they go over all of them: of ``[P, 3]`` the
-compiler does not know how far it is from row to row, and then takes one number at a time."""
+"""What compiled kernels share, and how they are written.
+
+A loop that is to take several numbers at a time has a function of its own, nothing to choose inside, few arrays, and
+sees them as one-dimensional: of ``[P, 3]`` the compiler does not know how far it is from row to row. Indices are cast
+back to 32 bits wherever numba widens them. What such a loop reads past a table's end is read: whatever is no number
+has to end inside.
+
+Compiled code is kept on disk, by numba, until the file of a function changes; but what a function calls or takes from
+another file is compiled into it. SHARED names the files that others take something from: code is kept by their text.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+from pathlib import Path
+
 import numba as nb
 import numpy as np
+import platformdirs
 from torch import Tensor
 
+SHARED = ("color_kernels.py", "compiled.py", "light_kernels.py")
 #: So many samples are looked at together that what is known of them stays in the cache.
 BLOCK = 128
+#: So many one thread takes at a time where samples differ by their view.
+PIECE = 1 << 12
 _f, _i, _u = np.float32, np.int32, np.uint64
 
 
 def flat(values: Tensor) -> np.ndarray:
     """``[count]``; of a contiguous tensor it is the same memory."""
     return np.asarray(values.detach().contiguous().view(-1).numpy())
+
+
+def _keep_by(names: tuple[str, ...]) -> None:
+    """Have numba keep compiled code in a folder for the text that these files have now."""
+    text = b"".join(Path(__file__).with_name(name).read_bytes() for name in names)
+    chosen: str = nb.config.CACHE_DIR  # type: ignore[attr-defined]
+    base = Path(chosen) if chosen else platformdirs.user_cache_path("assistive-signals") / "compiled"
+    nb.config.CACHE_DIR = str(base / hashlib.sha256(text).hexdigest()[:16])  # type: ignore[attr-defined]
+
+
+_keep_by(SHARED)
+
+
+def pieces(view_start: Tensor) -> np.ndarray:
+    """The samples of all views in pieces that lie in one view each: its number, and where they begin and end,
+    ``[C, 3]``."""
+    bounds = view_start.tolist()
+    rows = [
+        (view, begin, min(begin + PIECE, end))
+        for view, (start, end) in enumerate(itertools.pairwise(bounds))
+        for begin in range(start, end, PIECE)
+    ]
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 @nb.njit(cache=True, inline="always")
@@ -37,7 +76,7 @@ def log2(bits):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, inline="always")
 def atan2(y, x):  # type: ignore[no-untyped-def]
-    """The angle of float32 (x, y), by the Chebyshev interpolant of atan(t) / t in t², good to 2e-7."""
+    """The angle of float32 (x, y), by the Chebyshev interpolant of atan(t) / t in t², good to 4e-7."""
     a, b = abs(x), abs(y)
     t = min(a, b) / max(a, b, _f(1e-30))
     s = t * t - _f(0.5)

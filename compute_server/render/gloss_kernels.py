@@ -1,9 +1,9 @@
 """What glossy surfaces reflect of lamps and surroundings, compiled for the CPU: all views in one call.
 
-Stands for the torch functions of ``principled`` and ``lights`` that ``Lighting.reflect`` is made of, equal to them by
-test. A block of samples at a time goes through loops with nothing to choose inside, which take several samples at once.
-All that is known of a block lies in one array, a row for each quantity: of many arrays the compiler would have to ask
-each time whether they overlap.
+Stands for the torch functions of ``principled`` and ``lights`` that ``Lighting.reflect_reference`` is made of, equal
+to them by test. A block of samples at a time goes through loops with nothing to choose inside, which take several of
+them at once. All that is known of a block lies in one array, a row for each quantity: of many arrays the compiler would
+have to ask each time whether they overlap.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.scene import LightState
+from shared.scene import Vector
 
-from .compiled import BLOCK, flat
+from .compiled import BLOCK, flat, pieces
 from .gbuffer import GBuffer
-from .light_kernels import AREA, SPOT, SUN, hide, lamp_tables, used_points
-from .principled import ANGLES, Materials
+from .light_kernels import AREA, SPOT, SUN, Lamps, flags, hide
+from .principled import Materials
 
 #: Where the rows of a block begin: the unit normal and the directions towards eye and light; what ``Material`` has, and
 #: what follows from it; an emitter's irradiance; what is reflected in proportion to the albedo, and added.
@@ -36,7 +36,8 @@ _f = np.float32
 
 def reflect(
     scale: Tensor,
-    states: Sequence[LightState],
+    lamps: Lamps,
+    worlds: Sequence[Vector],
     materials: Materials,
     surface: GBuffer,
     view_start: Tensor,
@@ -48,19 +49,17 @@ def reflect(
     """Makes of `scale [P, 3]`, the light that matte samples reflect, what glossy ones do for an albedo of one; returns
     what is added whatever the albedo, ``[P, 3]``.
 
-    `around [P, 3]` is the radiance that samples mirror (None: that of each state's uniform world), ``visible [L, P]``
-    how much they see of each lamp of their view (None: all).
+    ``around [P, 3]`` is the radiance that samples mirror (None: that of each view's uniform world, of `worlds`);
+    ``visible [L, P] bool`` says whether they see each lamp of their view (None: they do).
     """
     added = torch.empty(scale.shape)
-    worlds = np.array([state.world for state in states], np.float32).reshape(-1, 3)
-    none = np.zeros(0, np.float32)
     samples = flat(surface.visibility.triangle), flat(surface.position), flat(surface.normal)
     which = np.zeros(0, np.int64) if materials.surface is None else materials.surface.numpy()
     tables = (each.numpy() for each in (materials.values, materials.tint, materials.table, materials.albedo))
-    light = *lamp_tables(states), worlds, none if around is None else flat(around)
-    seen = none if visible is None else flat(visible)
-    eye = view_start.numpy(), eyes.astype(np.float32)
-    arguments = *samples, *eye, which, *tables, *light, seen, _f(share), flat(scale), flat(added)
+    uniform = np.array(worlds, np.float32).reshape(-1, 3)
+    light = *lamps, uniform, np.zeros(0, np.float32) if around is None else flat(around), flags(visible)
+    views = pieces(view_start), eyes.astype(np.float32)
+    arguments = *samples, *views, which, *tables, *light, _f(share), flat(scale), flat(added)
     _reflect(*arguments)
     return added
 
@@ -96,7 +95,7 @@ def _reflect(  # type: ignore[no-untyped-def]
     triangle,
     position,
     normal,
-    view_start,
+    pieces,
     eyes,
     surface,
     values,
@@ -105,7 +104,7 @@ def _reflect(  # type: ignore[no-untyped-def]
     albedo,
     kinds,
     lamps,
-    spans,
+    used,
     nodes,
     first,
     worlds,
@@ -115,10 +114,8 @@ def _reflect(  # type: ignore[no-untyped-def]
     scale,
     added,
 ):
-    for view in nb.prange(view_start.shape[0] - 1):
-        begin, end = view_start[view], view_start[view + 1]
-        lit = slice(first[view], first[view + 1])
-        used = used_points(position[3 * begin : 3 * end], kinds[lit], lamps[lit], spans[lit])
+    for piece in nb.prange(pieces.shape[0]):
+        view, begin, end = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
         rows = np.zeros(ROWS * BLOCK, np.float32)
         for start in range(begin, end, BLOCK):
             stop = min(start + BLOCK, end)
@@ -131,10 +128,10 @@ def _reflect(  # type: ignore[no-untyped-def]
                 _mirror(rows, around[wide])
             else:
                 _mirror_uniform(rows, stop - start, worlds[view])
-            for i in range(used.shape[0]):
-                lamp = first[view] + i
-                seen = visible[i * triangle.shape[0] + start : i * triangle.shape[0] + stop]
-                for node in range(used[i, 0], used[i, 1]):
+            for lamp in range(first[view], first[view + 1]):
+                row = (lamp - first[view]) * triangle.shape[0]
+                seen = visible[row + start : row + stop]
+                for node in range(used[lamp, 0], used[lamp, 1]):
                     _look_at(rows, kinds[lamp], p, lamps[lamp], nodes[node])
                     hide(rows[RECEIVED : RECEIVED + BLOCK], seen)
                     _shine(rows, stop - start, lamps[lamp])
@@ -159,14 +156,15 @@ def _face(rows, position, normal, eye):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
 def _find_materials(rows, triangle, surface, values, tint, table):  # type: ignore[no-untyped-def]
     """Stands for ``Materials.at``."""
+    angles = table.shape[1]
     for k in range(triangle.shape[0]):
         which = surface[triangle[k]] if surface.shape[0] else 0
         roughness, f0 = values[which, 0], values[which, 2]
         rows[SQUARE + k] = roughness * roughness * (roughness * roughness)
         rows[METALLIC + k], rows[PLAIN + k], rows[ETA + k] = values[which, 1], f0, values[which, 3]
         rows[F0_R + k], rows[F0_G + k], rows[F0_B + k] = f0 * tint[which, 0], f0 * tint[which, 1], f0 * tint[which, 2]
-        place = rows[COS_EYE + k] * _f(ANGLES) - _f(0.5)
-        row = min(max(int(place), 0), ANGLES - 2)
+        place = rows[COS_EYE + k] * _f(angles) - _f(0.5)
+        row = min(max(int(place), 0), angles - 2)
         far = min(max(place - _f(row), _f(0)), _f(1))
         near = _f(1) - far
         rows[ENERGY + k] = near * table[which, row, 0] + far * table[which, row + 1, 0]

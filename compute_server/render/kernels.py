@@ -1,7 +1,5 @@
-"""Compiled CPU kernels, each the equal of a torch function elsewhere in this package, by test.
-
-Work is split into as many parts as there are threads, in a fixed order, so that sums come out the same in every run.
-"""
+"""From visible samples to surfaces and pixels, compiled for the CPU: each kernel is the equal of a torch function of
+``gbuffer`` or ``renderer``, by test."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """Light of lamps on matte surfaces, compiled for the CPU: all lamps of all views in one call.
 
-Stands for the torch functions of ``lights`` that ``Lighting.reflect`` is made of, equal to them by test.
+Stands for the torch functions of ``lights`` that ``Lighting.reflect_reference`` is made of, equal to them by test.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from shared.scene import AreaLight, Lamp, LightState, PointLight, SpotLight, SunLight, Vector
 
-from .compiled import flat
+from .compiled import flat, pieces
 from .lights import AREA_NODES, NEAR_AREA_NODES, NEARNESS, area_nodes
 
 SUN, POINT, SPOT, AREA = range(4)
@@ -24,8 +25,20 @@ BLOCK = 512
 KINDS: dict[type, int] = {SunLight: SUN, PointLight: POINT, SpotLight: SPOT, AreaLight: AREA}
 
 
+class Lamps(NamedTuple):
+    """The lamps of the states of all views: ``kinds [L]`` and ``values [L, 13]`` (see `_values`); ``nodes [K, 4]``, the
+    points of each (offset from the lamp, weight; one, but of area lamps), and ``used [L, 2]``, where they begin and
+    end; and where the lamps of each view begin, ``first [N + 1]``."""
+
+    kinds: np.ndarray
+    values: np.ndarray
+    used: np.ndarray
+    nodes: np.ndarray
+    first: np.ndarray
+
+
 def radiance(
-    states: Sequence[LightState],
+    lamps: Lamps,
     position: Tensor,
     normal: Tensor,
     view_start: Tensor,
@@ -33,21 +46,23 @@ def radiance(
     worlds: Sequence[Vector],
     visible: Tensor | None = None,
 ) -> Tensor:
-    """`share` times the radiance ``[P, 3]`` of a white matte surface under the lamps of each view's state and a uniform
-    world of that of `worlds`; ``visible [L, P]`` is how much samples see of each lamp of their view (None: all)."""
+    """`share` times the radiance ``[P, 3]`` of a white matte surface under the lamps of each view and a uniform world
+    of that of `worlds`; ``visible [L, P] bool`` says whether samples see each lamp of their view (None: they do)."""
     result = torch.empty(position.shape)
-    surface = flat(position), flat(normal), view_start.numpy()
-    seen = np.zeros(0, np.float32) if visible is None else flat(visible)
+    surface = flat(position), flat(normal), pieces(view_start)
     around = np.array(worlds, np.float32).reshape(-1, 3)
-    arguments = *surface, *lamp_tables(states), around, seen, share / math.pi, flat(result)
+    arguments = *surface, *lamps, around, flags(visible), share / math.pi, flat(result)
     _radiance(*arguments)
     return result
 
 
-def lamp_tables(states: Sequence[LightState]) -> tuple[np.ndarray, ...]:
-    """The lamps of all states: their kinds and values (see `_values`), where the points of each begin and end (for far
-    and for near samples; one but for area lamps), those points (offset from the lamp, weight), and where the lamps of
-    each state begin."""
+def flags(visible: Tensor | None) -> np.ndarray:
+    """`visible` as kernels take it: empty for None."""
+    return np.zeros(0, np.bool_) if visible is None else flat(visible)
+
+
+def lamps_of(states: Sequence[LightState], position: Tensor, view_start: Tensor) -> Lamps:
+    """The lamps of each view's state, with as many points as do for samples at ``position [P, 3]``."""
     lamps = [lamp for state in states for lamp in state.lamps]
     first = np.cumsum([0, *(len(state.lamps) for state in states)])
     nodes = [
@@ -60,7 +75,9 @@ def lamp_tables(states: Sequence[LightState]) -> tuple[np.ndarray, ...]:
     kinds = np.array([KINDS[type(lamp)] for lamp in lamps], np.int64)
     values = np.array([_values(lamp) for lamp in lamps], np.float32).reshape(-1, 13)
     points = np.concatenate([np.zeros((0, 4)), *nodes]).astype(np.float32)
-    return kinds, values, spans, points, first
+    used = np.empty((len(lamps), 2), np.int64)
+    _choose_points(flat(position), view_start.numpy(), kinds, values, spans, first, used)
+    return Lamps(kinds, values, used, points, first)
 
 
 def _values(lamp: Lamp) -> tuple[float, ...]:
@@ -88,15 +105,13 @@ def _unit(values: np.ndarray) -> tuple[float, float, float]:
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _radiance(  # type: ignore[no-untyped-def]
-    position, normal, view_start, kinds, values, spans, nodes, first, worlds, visible, share, result
+    position, normal, pieces, kinds, values, used, nodes, first, worlds, visible, share, result
 ):
     """A block of samples after the other; for each lamp a loop with nothing to choose inside, which takes several
     samples at a time."""
     share, samples = np.float32(share), position.shape[0] // 3
-    for view in nb.prange(view_start.shape[0] - 1):
-        begin, end = view_start[view], view_start[view + 1]
-        lit = slice(first[view], first[view + 1])
-        used = used_points(position[3 * begin : 3 * end], kinds[lit], values[lit], spans[lit])
+    for piece in nb.prange(pieces.shape[0]):
+        view, begin, end = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
         incident = np.empty(BLOCK, np.float32)
         for start in range(begin, end, BLOCK):
             block = slice(3 * start, 3 * min(start + BLOCK, end))
@@ -106,10 +121,10 @@ def _radiance(  # type: ignore[no-untyped-def]
             r, g, b = worlds[view, 0] * around, worlds[view, 1] * around, worlds[view, 2] * around
             for k in range(many):
                 lit[3 * k], lit[3 * k + 1], lit[3 * k + 2] = r, g, b
-            for i in range(used.shape[0]):
-                lamp = first[view] + i
-                receive(kinds[lamp], p, n, values[lamp], nodes[used[i, 0] : used[i, 1]], incident)
-                hide(incident, visible[i * samples + start : i * samples + start + many])
+            for lamp in range(first[view], first[view + 1]):
+                receive(kinds[lamp], p, n, values[lamp], nodes[used[lamp, 0] : used[lamp, 1]], incident)
+                seen = (lamp - first[view]) * samples + start
+                hide(incident, visible[seen : seen + many])
                 r, g, b = share * values[lamp, 0], share * values[lamp, 1], share * values[lamp, 2]
                 for k in range(many):
                     received = max(incident[k], np.float32(0))
@@ -118,21 +133,21 @@ def _radiance(  # type: ignore[no-untyped-def]
                     lit[3 * k + 2] += received * b
 
 
-@nb.njit(cache=True)
-def used_points(position, kinds, values, spans):  # type: ignore[no-untyped-def]
-    """Where the points of each of one view's lamps begin and end that do for samples at `position`, ``[L, 2]``."""
-    used = spans[:, :2].copy()
-    for lamp in range(used.shape[0]):
-        if kinds[lamp] == AREA and _nearest(position, values[lamp]) < values[lamp, 11]:
-            used[lamp] = spans[lamp, 1:]
-    return used
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _choose_points(position, view_start, kinds, values, spans, first, used):  # type: ignore[no-untyped-def]
+    """`spans [L, 3]` says where the points of each lamp for far samples begin, and those for near ones, and end."""
+    for view in nb.prange(view_start.shape[0] - 1):
+        samples = position[3 * view_start[view] : 3 * view_start[view + 1]]
+        for lamp in range(first[view], first[view + 1]):
+            near = kinds[lamp] == AREA and _nearest(samples, values[lamp]) < values[lamp, 11]
+            used[lamp, 0], used[lamp, 1] = spans[lamp, 1 if near else 0], spans[lamp, 2 if near else 1]
 
 
 @nb.njit(cache=True)
 def hide(received, visible):  # type: ignore[no-untyped-def]
-    """What samples receive, times how much they see; of all of it where `visible` is empty."""
+    """Samples receive nothing of what they do not see; all see it where `visible` is empty."""
     for k in range(visible.shape[0]):
-        received[k] *= visible[k]
+        received[k] = received[k] if visible[k] else np.float32(0)
 
 
 @nb.njit(cache=True)

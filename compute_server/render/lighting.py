@@ -130,14 +130,15 @@ class Lighting:
     ) -> Reflected:
         states = [view.lights for view in views]
         points = _by_view(surface, view_start, eyes)
-        visible = self._seen(states, surface, view_start) if self.mode == "traced" else None
+        lamps = light_kernels.lamps_of(states, surface.position, view_start)
+        visible = self._seen(states, lamps, surface, view_start) if self.mode == "traced" else None
         if self.mode == "baked":
-            baked = [self._baked(state, each) for state, each in zip(states, points, strict=True)]
+            baked = [self._baked_samples(state, each) for state, each in zip(states, points, strict=True)]
             scale = torch.cat(baked).mul_(share / math.pi)
         else:
             worlds = [state.world if self._uniform(state) else (0.0, 0.0, 0.0) for state in states]
-            lamps = states, surface.position, surface.normal, view_start, share
-            scale = light_kernels.radiance(*lamps, worlds, visible)
+            samples = surface.position, surface.normal, view_start
+            scale = light_kernels.radiance(lamps, *samples, share, worlds, visible)
             for state, each in zip(states, points, strict=True):
                 if not self._uniform(state):
                     scale[each.start : each.end] += self._surrounding(state, each).mul_(share / math.pi)
@@ -147,20 +148,23 @@ class Lighting:
         if any(state.panorama is not None for state in states):
             mirrored = [self._mirrored(state, each) for state, each in zip(states, points, strict=True)]
             around = torch.cat(mirrored)
-        given = states, self.materials, surface, view_start, eyes, share
+        given = lamps, [state.world for state in states], self.materials, surface, view_start, eyes, share
         return Reflected(scale, gloss_kernels.reflect(scale, *given, around, visible))
 
     def _uniform(self, state: LightState) -> bool:
         """Whether what is all around brings the same light to every surface."""
         return state.panorama is None and (self.ambient is None or not any(state.world))
 
-    def _seen(self, states: Sequence[LightState], surface: GBuffer, view_start: Tensor) -> Tensor:
-        """How much samples see of each lamp of their view, ``[L, P]``; the views with the most have L."""
+    def _seen(
+        self, states: Sequence[LightState], lamps: light_kernels.Lamps, surface: GBuffer, view_start: Tensor
+    ) -> Tensor:
+        """Whether samples see each lamp of their view, ``[L, P] bool``; the views with the most have L."""
         assert self.occlusion is not None
-        result = torch.empty(max(len(state.lamps) for state in states), len(surface.position))
+        most = max(len(state.lamps) for state in states)
+        result = torch.empty(most, len(surface.position), dtype=torch.bool)
+        given, shapes = (surface, self.geometry.flat_normals, view_start), shadow_kernels.shapes(states)
         for index, seen in enumerate(result):
-            offset = self.occlusion.offset
-            rays = shadow_kernels.rays(states, index, surface, self.geometry.flat_normals, view_start, offset)
+            rays = shadow_kernels.rays(lamps, shapes, index, *given, self.occlusion.offset)
             torch.logical_and(rays[2] > 0, ~self.occlusion.hidden(*rays), out=seen)
         return result
 
@@ -242,17 +246,27 @@ class Lighting:
             return world.expand(points.position.shape)
         direction = points.mirrored
         shown = self.panoramas[state.panorama]
-        values = self.materials.values[:, 0].tolist()
-        if len(set(values)) == 1:
-            return panorama.look_up(shown.reflected(values[0]), direction, state.turn) * world
-        result, roughness = torch.zeros_like(points.position), self.materials.roughness(points.triangle)
-        for each in sorted(set(values)):
+        roughness = self.materials.roughness(points.triangle)
+        if isinstance(roughness, float):
+            return panorama.look_up(shown.reflected(roughness), direction, state.turn) * world
+        result = torch.zeros_like(points.position)
+        for each in torch.unique(roughness).tolist():
             here = torch.nonzero(roughness == each).reshape(-1)
             result[here] = panorama.look_up(shown.reflected(each), direction[here], state.turn)
         return result * world
 
     def _baked(self, state: LightState, points: _Points) -> Tensor:
-        """What each source's map says at the samples: there are fewer of them than of its texels."""
+        assert self.maps is not None
+        total = torch.zeros(self.maps.shape[1:], device=self.maps.device)
+        for light in state.lights:
+            if light.map is not None:
+                total += self.maps[light.map] * lights.vector(light.power, total)
+        if state.world_map is not None:
+            total += self.maps[state.world_map] * lights.vector(state.world, total)
+        return light_maps.sample(total, points.uv)
+
+    def _baked_samples(self, state: LightState, points: _Points) -> Tensor:
+        """:meth:`_baked` by what each source's map says at the samples, of which there are fewer than texels."""
         assert self.maps is not None
         total = torch.zeros_like(points.position)
         sources = [(light.map, light.power) for light in state.lights]

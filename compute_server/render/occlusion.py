@@ -23,7 +23,7 @@ from .lights import unit, vector
 OFFSET = 1e-4
 #: As far as a ray goes that nothing ends.
 FAR = 1e30
-#: Of more rays each thread takes a part; Embree traces them without Python's lock.
+#: Of more rays each thread takes a part; embreex since 4 traces them without Python's lock.
 FEW_RAYS = 1 << 13
 #: Steps of Roberts' R2 sequence, which spreads points over a square evenly (Roberts 2018, from the plastic number).
 R2 = (0.7548776662466927, 0.5698402909980532)

@@ -43,14 +43,14 @@ def _find_corners(direction, rows, columns, cos, sin, corners, weights):  # type
         v = _f(0.5) + atan2(z, np.sqrt(x * x + y * y)) * _f(1 / math.pi)
         across = u * _f(columns) - _f(0.5)
         up = min(max(v * _f(rows) - _f(0.5), _f(0)), _f(rows - 1))
-        left = _i(np.floor(across))
-        low = min(_i(up), _i(rows - 2))
+        # Inside the table, whatever a direction that is no number may give, and in a table of one row.
+        left = _i(max(min(_i(np.floor(across)), columns - 1), -1))
+        low = _i(max(min(_i(up), rows - 2), 0))
         f_x, f_y = across - _f(left), up - _f(low)
-        # −1 ≤ left < columns
         right = _i(left + 1) if left + 1 < columns else _i(0)
         left = left if left >= 0 else _i(columns - 1)
-        below = _i(max(low, 0) * columns)
-        above = _i(below + columns)
+        below = _i(low * columns)
+        above = _i(below + columns) if rows > 1 else below
         corners[k], corners[BLOCK + k] = _i(below + left), _i(below + right)
         corners[2 * BLOCK + k], corners[3 * BLOCK + k] = _i(above + left), _i(above + right)
         weights[k], weights[BLOCK + k] = (_f(1) - f_x) * (_f(1) - f_y), f_x * (_f(1) - f_y)

@@ -62,10 +62,10 @@ class Materials:
             table=torch.from_numpy(np.stack([_tabulated(row[0], row[3]) for row in rows])).to(device, torch.float32),
         )
 
-    def roughness(self, triangle: Tensor) -> Tensor:
-        """That of samples on ``triangle [P]``, ``[P]``."""
+    def roughness(self, triangle: Tensor) -> Tensor | float:
+        """That of samples on ``triangle [P]``, ``[P]``; one number if all have the same."""
         if self.surface is None:
-            return self.values[0, 0].expand(triangle.shape)
+            return float(self.values[0, 0])
         return self.values[:, 0][self.surface[triangle.long()]]
 
     def at(self, triangle: Tensor, cos_eye: Tensor) -> Material:

@@ -32,7 +32,8 @@ def build_pool(image: Tensor, layout: MipLayout) -> Tensor:
 
 def mip_taps(gbuffer: GBuffer, layout: MipLayout) -> MipTaps:
     """The taps of samples on the levels nearest their footprint. The texture repeats."""
-    find = kernels.mip_places if gbuffer.uv.device.type == "cpu" else mip_places_reference
+    compiled = gbuffer.uv.device.type == "cpu" and gbuffer.uv.dtype == torch.float32
+    find = kernels.mip_places if compiled else mip_places_reference
     return MipTaps(find(gbuffer.uv, gbuffer.footprint, layout), layout)
 
 

@@ -1,8 +1,8 @@
 """Texture sampling compiled for the CPU, equal to the torch functions of ``sampling`` by test.
 
 Where trilinear taps lie and what they weigh is worked out for a block of samples at a time, in a loop with nothing to
-choose inside, which takes several samples at once; texels are then fetched sample by sample. Work is split into as many
-parts as there are threads, in a fixed order, so that sums come out the same in every run.
+choose inside, which takes several samples at once; texels are then fetched sample by sample. Gradients are summed up
+in as many parts as there are threads, in a fixed order, so that they come out the same in every run.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def _bilinear(u, v, share, level, rows, columns):  # type: ignore[no-untyped-def
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = x - x0, y - y0
     # Wrapped by comparison: a remainder for each tap would take most of the time. −1 ≤ x0, y0 < size.
-    left = _i(x0) if x0 >= 0 else _i(columns - 1)
-    low = _i(y0) if y0 >= 0 else _i(rows - 1)
+    left = _i(min(_i(x0), columns - 1)) if x0 >= 0 else _i(columns - 1)
+    low = _i(min(_i(y0), rows - 1)) if y0 >= 0 else _i(rows - 1)
     right = _i(left + 1) if left + 1 < columns else _i(0)
     high = _i(low + 1) if low + 1 < rows else _i(0)
     low, high = _i(start + _i(low * columns)), _i(start + _i(high * columns))

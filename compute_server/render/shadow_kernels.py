@@ -12,27 +12,39 @@ from torch import Tensor
 
 from shared.scene import AreaLight, Lamp, LightState, SunLight
 
-from .compiled import BLOCK, flat
+from .compiled import BLOCK, flat, pieces
 from .gbuffer import GBuffer
-from .light_kernels import AREA, SUN, lamp_tables, receive, used_points
+from .light_kernels import AREA, SUN, Lamps, receive
 from .occlusion import FAR, OFFSET, R2
 
 _f = np.float32
 
 
+def shapes(states: Sequence[LightState]) -> np.ndarray:
+    """The extent of the lamps of all states, ``[L, 8]``: see :func:`_shape`."""
+    return np.array([_shape(lamp) for state in states for lamp in state.lamps], np.float32).reshape(-1, 8)
+
+
 def rays(
-    states: Sequence[LightState], index: int, surface: GBuffer, flat_normals: Tensor, view_start: Tensor, offset: float
+    lamps: Lamps,
+    shape: np.ndarray,
+    index: int,
+    surface: GBuffer,
+    flat_normals: Tensor,
+    view_start: Tensor,
+    offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Origins and unit directions ``[P, 3]`` of rays towards the lamp number `index` of each view's state, and how far
-    they go, ``[P]``: below 0 where a sample does not face it, or there is none. `flat_normals [T, 3]` are the
-    triangles'."""
+    """Origins and unit directions ``[P, 3]`` of rays towards the lamp number `index` of each view, whose :func:`shapes`
+    are `shape`, and how far they go, ``[P]``: below 0 where a sample does not face it, or there is none; what
+    ``Occlusion.hidden`` says of such a ray means nothing. `flat_normals [T, 3]` are the triangles'."""
     seen = surface.visibility
     origin, direction = torch.zeros(surface.position.shape), torch.zeros(surface.position.shape)
     distance = torch.full((len(seen.sample),), -1.0)
-    shapes = np.array([_shape(lamp) for state in states for lamp in state.lamps], np.float32).reshape(-1, 8)
-    samples = flat(surface.position), flat(surface.normal), flat(seen.triangle), flat(seen.sample), view_start.numpy()
-    arguments = *samples, seen.width * seen.height, flat_normals.numpy(), index, *lamp_tables(states), shapes
-    _rays(*arguments, _f(offset), flat(origin), flat(direction), flat(distance))  # type: ignore[call-arg]
+    samples = flat(surface.position), flat(surface.normal), flat(seen.triangle), flat(seen.sample), pieces(view_start)
+    spread = *R2, _f(FAR), _f(OFFSET)
+    given = *samples, seen.width * seen.height, flat_normals.numpy(), index, *lamps, shape, spread
+    arguments = *given, _f(offset), flat(origin), flat(direction), flat(distance)
+    _rays(*arguments)
     return origin, direction, distance
 
 
@@ -50,28 +62,27 @@ def _rays(  # type: ignore[no-untyped-def]
     normal,
     triangle,
     sample,
-    view_start,
+    pieces,
     area,
     flat_normals,
     index,
     kinds,
     values,
-    spans,
+    used,
     nodes,
     first,
     shapes,
+    spread,
     offset,
     origin,
     direction,
     distance,
 ):
-    for view in nb.prange(view_start.shape[0] - 1):
+    for piece in nb.prange(pieces.shape[0]):
+        view, begin, end = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
         lamp = first[view] + index
         if lamp < first[view + 1]:
-            begin, end = view_start[view], view_start[view + 1]
-            one = slice(lamp, lamp + 1)
-            used = used_points(position[3 * begin : 3 * end], kinds[one], values[one], spans[one])
-            points = nodes[used[0, 0] : used[0, 1]]
+            points = nodes[used[lamp, 0] : used[lamp, 1]]
             incident = np.empty(BLOCK, np.float32)
             for start in range(begin, end, BLOCK):
                 stop = min(start + BLOCK, end)
@@ -80,7 +91,7 @@ def _rays(  # type: ignore[no-untyped-def]
                 for p in range(start, stop):
                     if incident[p - start] > 0:
                         number = sample[p] - view * area
-                        toward = _toward(kinds[lamp], position, 3 * p, values[lamp], shapes[lamp], number)
+                        toward = _toward(kinds[lamp], position, 3 * p, values[lamp], shapes[lamp], number, spread)
                         x, y, z, far = toward
                         n_x, n_y, n_z = flat_normals[triangle[p]]
                         side = n_x * x + n_y * y + n_z * z
@@ -93,15 +104,16 @@ def _rays(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, error_model="numpy")
-def _toward(kind, position, at, lamp, shape, number):  # type: ignore[no-untyped-def]
+def _toward(kind, position, at, lamp, shape, number, spread):  # type: ignore[no-untyped-def]
     """Stands for ``occlusion._toward``: the unit direction towards one point of a lamp, and how far that is."""
-    across, up = _in_square(number, R2[0]), _in_square(number, R2[1])
+    first_step, second_step, endless, offset = spread
+    across, up = _in_square(number, first_step), _in_square(number, second_step)
     if shape[6] > 0:
         angle, radius = across * _f(2 * math.pi), np.sqrt(up)
         across, up = radius * np.cos(angle), radius * np.sin(angle)
     if kind == SUN:
         x, y, z = _spread(-lamp[6], -lamp[7], -lamp[8], across * shape[7], up * shape[7])
-        return x, y, z, _f(FAR)
+        return x, y, z, endless
     x, y, z = lamp[3] - position[at], lamp[4] - position[at + 1], lamp[5] - position[at + 2]
     if kind == AREA:
         across, up = (across * _f(0.5), up * _f(0.5)) if shape[6] > 0 else (across - _f(0.5), up - _f(0.5))
@@ -109,11 +121,11 @@ def _toward(kind, position, at, lamp, shape, number):  # type: ignore[no-untyped
         y += across * shape[1] + up * shape[4]
         z += across * shape[2] + up * shape[5]
         far = max(np.sqrt(x * x + y * y + z * z), _f(1e-12))
-        return x / far, y / far, z / far, far * _f(1 - OFFSET)
+        return x / far, y / far, z / far, far * (_f(1) - offset)
     far = max(np.sqrt(x * x + y * y + z * z), _f(1e-12))
     wide = shape[7] / far
     x, y, z = _spread(x / far, y / far, z / far, across * wide, up * wide)
-    return x, y, z, far * _f(1 - OFFSET)
+    return x, y, z, far * (_f(1) - offset)
 
 
 @nb.njit(cache=True)

@@ -86,7 +86,8 @@ def _reflected(whole: Scene, states: list[LightState], mode: Mode = "open") -> t
     matrices, eyes = clip_from_world(cameras), eye_points(cameras)
     seen = raster.rasterize(body, matrices, 40, 40)
     surface = gbuffer.build(body, seen, matrices, eyes)
-    exact = dataclasses.replace(surface, position=surface.position.double(), normal=surface.normal.double())
+    doubled = {name: getattr(surface, name).double() for name in ("position", "normal", "uv")}
+    exact = dataclasses.replace(surface, **doubled)
     light = lighting(whole, body, mode, raster)
     defined = light.reflect_reference(views, exact, seen.view_start, eyes)
     added = None if defined.added is None else defined.added * 0.25
@@ -167,6 +168,44 @@ def test_compiled_light_stops_at_what_stands_in_its_way(material: str) -> None:
     # A ray that starts where float32 rounds differently may see a lamp or not.
     same = torch.isclose(compiled.scale.double(), defined.scale, rtol=2e-4, atol=2e-5 * float(defined.scale.max()))
     assert float(same.float().mean()) > 0.999
+
+
+@pytest.mark.parametrize("material", ["matte", "plastic"])
+def test_compiled_baked_light_equals_the_definition(material: str) -> None:
+    body = sphere() if material == "matte" else _glossy(material)
+    maps = np.random.default_rng(0).uniform(0, 2, (3, 8, 16, 3)).astype(np.float32)
+    lamps = (msgspec.structs.replace(LAMPS["sun"], map=2), msgspec.structs.replace(LAMPS["near area"], map=0))
+    state = LightState(name="baked", lights=lamps, world=(0.2, 0.3, 0.4), world_map=1)
+    one = msgspec.structs.replace(state, lights=lamps[:1])
+    compiled, defined = _reflected(_scene(body, state, light_maps=maps), [state, one], "baked")
+    _assert_equal(compiled.scale, defined.scale, 2e-4)
+    if material == "plastic":
+        _assert_equal(compiled.added, defined.added, 2e-4)
+
+
+def test_views_without_samples_and_without_lamps_are_lit() -> None:
+    states = [SEVERAL, LightState(name="dark")]
+    whole, light = _scene(_glossy("plastic"), SEVERAL), LightState(name="sun", lights=(LAMPS["sun"],))
+    away = msgspec.structs.replace(camera((0, -3, 0)), view=np.diag([1.0, 1.0, 1.0, 1.0]) @ _moved(90.0))
+    views = [
+        shot(away, SEVERAL),
+        shot(camera((2, -3, 2)), states[1]),
+        shot(away, light),
+        shot(camera((0, 3, 1)), light),
+    ]
+    geometry, raster = from_mesh(whole.mesh), NumbaRasterizer()
+    renderer = Renderer(geometry, raster, LAYOUT, lighting(whole, geometry, "traced", raster))
+    together = renderer.prepare(views, 32)
+    assert together.view_start.diff().tolist()[::2] == [0, 0]
+    alone = renderer.prepare(views[3:], 32)
+    assert torch.equal(together.light[together.view_start[3] :], alone.light)
+
+
+def _moved(distance: float) -> np.ndarray:
+    """A view that looks past everything: the world is `distance` behind the eye."""
+    matrix = np.eye(4)
+    matrix[2, 3] = distance
+    return matrix
 
 
 def test_compiled_samples_of_a_map_equal_the_definition() -> None:

@@ -80,6 +80,21 @@ def test_compiled_looks_equal_the_definition(turn: float) -> None:
     assert ((found >= 0) & (found <= 1)).all()
 
 
+def test_a_panorama_of_one_row_is_the_same_at_every_height() -> None:
+    found = panorama.look_up(torch.full((1, 2, 3), 0.5), NORMALS)
+    torch.testing.assert_close(found, torch.full_like(found, 0.5))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_direction_that_is_no_number_reads_nothing_outside_the_table(wrong: float) -> None:
+    directions = torch.nn.functional.normalize(torch.randn(1000, 3), dim=1)
+    directions[::7] = wrong
+    directions[::5, 1] = wrong
+    found = panorama.look_up(torch.rand(32, 64, 3), directions, 0.3)
+    right = directions.isfinite().all(dim=1)
+    assert ((found[right] >= 0) & (found[right] <= 1)).all()
+
+
 def test_harmonics_are_orthonormal() -> None:
     toward, solid = panorama.directions(64, torch.device("cpu"))
     values = panorama.harmonics(toward)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from helpers.jobs import small_job
@@ -44,6 +45,16 @@ def test_a_scene_with_too_many_triangles_or_texels_is_refused_with_the_limit() -
     with pytest.raises(InvalidInput, match="64 × 64 texels; this server takes at most 32 along a side"):
         check_limits(submit, Limits(texture_side=32))
     check_limits(submit, Limits())
+
+
+def test_light_maps_and_surroundings_without_a_pixel_are_refused() -> None:
+    scene, nothing = bench_scene(64), np.zeros((1, 0, 0, 3), np.float32)
+    dark = msgspec.structs.replace(scene, light_maps=nothing)
+    with pytest.raises(InvalidInput, match="light maps of the scene are empty"):
+        check_limits(m.Submit(small_job("dark", scene=dark)), Limits())
+    around = msgspec.structs.replace(scene, rig=msgspec.structs.replace(scene.rig, panoramas=nothing))
+    with pytest.raises(InvalidInput, match="panoramas of the rig are empty"):
+        check_limits(m.Submit(small_job("around", scene=around)), Limits())
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (1, 0, 8, 3)])
