@@ -76,6 +76,10 @@ class TextureModel:
         linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
         return self._pool(linear)
 
+    def free(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, pool_kernels.Parameters]:
+        """What the compiled kernels ask of Θ: itself, Θ₀, its mask, and which texels it is of."""
+        return theta.contiguous(), self.start, self.weight, self.parameters
+
     @functools.cached_property
     def parameters(self) -> pool_kernels.Parameters:
         """``target`` and ``source`` as the compiled kernels want them."""
@@ -130,14 +134,13 @@ class _Pool(torch.autograd.Function):
     def forward(ctx: Any, theta: Tensor, model: TextureModel, linear_original: Tensor) -> Tensor:
         ctx.model = model
         ctx.save_for_backward(theta)
-        masked = theta.contiguous(), model.start, model.weight
-        return pool_kernels.build(*masked, model.parameters, linear_original, model.levels)
+        return pool_kernels.build(*model.free(theta), linear_original, model.levels)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (theta,), model = ctx.saved_tensors, ctx.model
-        masked = theta.contiguous(), model.start, model.weight
-        return pool_kernels.gradient(grad.contiguous(), *masked, model.parameters, model.levels), None, None
+        model: TextureModel = ctx.model
+        (theta,) = ctx.saved_tensors
+        return pool_kernels.gradient(grad.contiguous(), *model.free(theta), model.levels), None, None
 
 
 class _Encoded(torch.autograd.Function):
@@ -147,14 +150,13 @@ class _Encoded(torch.autograd.Function):
     def forward(ctx: Any, theta: Tensor, model: TextureModel) -> Tensor:
         ctx.model = model
         ctx.save_for_backward(theta)
-        masked = theta.contiguous(), model.start, model.weight
-        return pool_kernels.encoded(*masked, model.parameters, from_bytes(model.original))
+        return pool_kernels.encoded(*model.free(theta), from_bytes(model.original))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (theta,), model = ctx.saved_tensors, ctx.model
-        masked = theta.contiguous(), model.start, model.weight
-        return pool_kernels.encoded_gradient(grad.contiguous(), *masked, model.parameters), None
+        model: TextureModel = ctx.model
+        (theta,) = ctx.saved_tensors
+        return pool_kernels.encoded_gradient(grad.contiguous(), *model.free(theta)), None
 
 
 def free_weights(scene: Scene, rasterizer: Rasterizer) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 A loop that is to take several numbers at a time has a function of its own, nothing to choose inside, few arrays, and
 sees them as one-dimensional: of ``[P, 3]`` the compiler does not know how far it is from row to row. Indices are cast
-back to 32 bits wherever numba widens them. What such a loop reads past a table's end is read: whatever is no number
-has to end inside.
+back to 32 bits wherever numba widens them. Nothing checks them: also what is no number has to lead into the table.
 
 Compiled code is kept on disk, by numba, until the file of a function changes; but what a function calls or takes from
 another file is compiled into it. SHARED names the files that others take something from: code is kept by their text.
@@ -23,7 +22,7 @@ from torch import Tensor
 SHARED = ("color_kernels.py", "compiled.py", "light_kernels.py")
 #: So many samples are looked at together that what is known of them stays in the cache.
 BLOCK = 128
-#: So many one thread takes at a time where samples differ by their view.
+#: So many one thread takes at a time.
 PIECE = 1 << 12
 _f, _i, _u = np.float32, np.int32, np.uint64
 

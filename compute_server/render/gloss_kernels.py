@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shared.scene import Vector
 
-from .compiled import BLOCK, flat, pieces
+from .compiled import BLOCK, flat
 from .gbuffer import GBuffer
 from .light_kernels import AREA, SPOT, SUN, Lamps, flags, hide
 from .principled import Materials
@@ -40,7 +40,6 @@ def reflect(
     worlds: Sequence[Vector],
     materials: Materials,
     surface: GBuffer,
-    view_start: Tensor,
     eyes: np.ndarray,
     share: float,
     around: Tensor | None = None,
@@ -58,8 +57,7 @@ def reflect(
     tables = (each.numpy() for each in (materials.values, materials.tint, materials.table, materials.albedo))
     uniform = np.array(worlds, np.float32).reshape(-1, 3)
     light = *lamps, uniform, np.zeros(0, np.float32) if around is None else flat(around), flags(visible)
-    views = pieces(view_start), eyes.astype(np.float32)
-    arguments = *samples, *views, which, *tables, *light, _f(share), flat(scale), flat(added)
+    arguments = *samples, eyes.astype(np.float32), which, *tables, *light, _f(share), flat(scale), flat(added)
     _reflect(*arguments)
     return added
 
@@ -95,13 +93,13 @@ def _reflect(  # type: ignore[no-untyped-def]
     triangle,
     position,
     normal,
-    pieces,
     eyes,
     surface,
     values,
     tint,
     table,
     albedo,
+    pieces,
     kinds,
     lamps,
     used,

@@ -28,8 +28,10 @@ KINDS: dict[type, int] = {SunLight: SUN, PointLight: POINT, SpotLight: SPOT, Are
 class Lamps(NamedTuple):
     """The lamps of the states of all views: ``kinds [L]`` and ``values [L, 13]`` (see `_values`); ``nodes [K, 4]``, the
     points of each (offset from the lamp, weight; one, but of area lamps), and ``used [L, 2]``, where they begin and
-    end; and where the lamps of each view begin, ``first [N + 1]``."""
+    end; where the lamps of each view begin, ``first [N + 1]``; and the ``pieces [C, 3]`` of the views' samples (see
+    `compiled.pieces`), each of which one thread lights."""
 
+    pieces: np.ndarray
     kinds: np.ndarray
     values: np.ndarray
     used: np.ndarray
@@ -41,7 +43,6 @@ def radiance(
     lamps: Lamps,
     position: Tensor,
     normal: Tensor,
-    view_start: Tensor,
     share: float,
     worlds: Sequence[Vector],
     visible: Tensor | None = None,
@@ -49,9 +50,8 @@ def radiance(
     """`share` times the radiance ``[P, 3]`` of a white matte surface under the lamps of each view and a uniform world
     of that of `worlds`; ``visible [L, P] bool`` says whether samples see each lamp of their view (None: they do)."""
     result = torch.empty(position.shape)
-    surface = flat(position), flat(normal), pieces(view_start)
     around = np.array(worlds, np.float32).reshape(-1, 3)
-    arguments = *surface, *lamps, around, flags(visible), share / math.pi, flat(result)
+    arguments = flat(position), flat(normal), *lamps, around, flags(visible), share / math.pi, flat(result)
     _radiance(*arguments)
     return result
 
@@ -77,7 +77,7 @@ def lamps_of(states: Sequence[LightState], position: Tensor, view_start: Tensor)
     points = np.concatenate([np.zeros((0, 4)), *nodes]).astype(np.float32)
     used = np.empty((len(lamps), 2), np.int64)
     _choose_points(flat(position), view_start.numpy(), kinds, values, spans, first, used)
-    return Lamps(kinds, values, used, points, first)
+    return Lamps(pieces(view_start), kinds, values, used, points, first)
 
 
 def _values(lamp: Lamp) -> tuple[float, ...]:

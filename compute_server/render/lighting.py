@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import InvalidInput
-from shared.scene import Lamp, LightState, Scene, UvTexture, View
+from shared.scene import Lamp, LightState, Scene, UvTexture, Vector, View
 
 from . import gloss_kernels, light_kernels, light_maps, lights, panorama, principled, shadow_kernels
 from .color import from_bytes, srgb_decode
@@ -131,14 +131,13 @@ class Lighting:
         states = [view.lights for view in views]
         points = _by_view(surface, view_start, eyes)
         lamps = light_kernels.lamps_of(states, surface.position, view_start)
-        visible = self._seen(states, lamps, surface, view_start) if self.mode == "traced" else None
+        visible = self._seen(states, lamps, surface) if self.mode == "traced" else None
         if self.mode == "baked":
             baked = [self._baked_samples(state, each) for state, each in zip(states, points, strict=True)]
             scale = torch.cat(baked).mul_(share / math.pi)
         else:
             worlds = [state.world if self._uniform(state) else (0.0, 0.0, 0.0) for state in states]
-            samples = surface.position, surface.normal, view_start
-            scale = light_kernels.radiance(lamps, *samples, share, worlds, visible)
+            scale = light_kernels.radiance(lamps, surface.position, surface.normal, share, worlds, visible)
             for state, each in zip(states, points, strict=True):
                 if not self._uniform(state):
                     scale[each.start : each.end] += self._surrounding(state, each).mul_(share / math.pi)
@@ -148,21 +147,19 @@ class Lighting:
         if any(state.panorama is not None for state in states):
             mirrored = [self._mirrored(state, each) for state, each in zip(states, points, strict=True)]
             around = torch.cat(mirrored)
-        given = lamps, [state.world for state in states], self.materials, surface, view_start, eyes, share
+        given = lamps, [state.world for state in states], self.materials, surface, eyes, share
         return Reflected(scale, gloss_kernels.reflect(scale, *given, around, visible))
 
     def _uniform(self, state: LightState) -> bool:
         """Whether what is all around brings the same light to every surface."""
         return state.panorama is None and (self.ambient is None or not any(state.world))
 
-    def _seen(
-        self, states: Sequence[LightState], lamps: light_kernels.Lamps, surface: GBuffer, view_start: Tensor
-    ) -> Tensor:
+    def _seen(self, states: Sequence[LightState], lamps: light_kernels.Lamps, surface: GBuffer) -> Tensor:
         """Whether samples see each lamp of their view, ``[L, P] bool``; the views with the most have L."""
         assert self.occlusion is not None
         most = max(len(state.lamps) for state in states)
         result = torch.empty(most, len(surface.position), dtype=torch.bool)
-        given, shapes = (surface, self.geometry.flat_normals, view_start), shadow_kernels.shapes(states)
+        given, shapes = (surface, self.geometry.flat_normals), shadow_kernels.shapes(states)
         for index, seen in enumerate(result):
             rays = shadow_kernels.rays(lamps, shapes, index, *given, self.occlusion.offset)
             torch.logical_and(rays[2] > 0, ~self.occlusion.hidden(*rays), out=seen)
@@ -258,22 +255,23 @@ class Lighting:
     def _baked(self, state: LightState, points: _Points) -> Tensor:
         assert self.maps is not None
         total = torch.zeros(self.maps.shape[1:], device=self.maps.device)
-        for light in state.lights:
-            if light.map is not None:
-                total += self.maps[light.map] * lights.vector(light.power, total)
-        if state.world_map is not None:
-            total += self.maps[state.world_map] * lights.vector(state.world, total)
+        for map_, power in _mapped(state):
+            total += self.maps[map_] * lights.vector(power, total)
         return light_maps.sample(total, points.uv)
 
     def _baked_samples(self, state: LightState, points: _Points) -> Tensor:
         """:meth:`_baked` by what each source's map says at the samples, of which there are fewer than texels."""
         assert self.maps is not None
         total = torch.zeros_like(points.position)
-        sources = [(light.map, light.power) for light in state.lights]
-        for map_, power in [*sources, (state.world_map, state.world)]:
-            if map_ is not None:
-                total.addcmul_(light_maps.sample(self.maps[map_], points.uv), lights.vector(power, total))
+        for map_, power in _mapped(state):
+            total.addcmul_(light_maps.sample(self.maps[map_], points.uv), lights.vector(power, total))
         return total
+
+
+def _mapped(state: LightState) -> list[tuple[int, Vector]]:
+    """Which map each source of light has, and the power that it is to be multiplied by."""
+    sources = [*((light.map, light.power) for light in state.lights), (state.world_map, state.world)]
+    return [(map_, power) for map_, power in sources if map_ is not None]
 
 
 def lighting(scene: Scene, geometry: Geometry, mode: Mode, rasterizer: Rasterizer) -> Lighting:

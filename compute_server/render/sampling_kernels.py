@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import BLOCK, flat, log2, mix
+from .compiled import BLOCK, PIECE, flat, log2, mix
 from .taps import MipLayout, MipTaps, Transport
 
-#: Samples whose places one thread finds at a time.
-PLACES = 4096
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
 MAX_SCATTER_BYTES = 256 << 20
 #: Levels of more texels are cleared in blocks of 2^BLOCK_BITS, when something first comes to one: most of a large
@@ -42,8 +40,8 @@ def mip_places(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _mip_places(uv, bits, finest, top, place):  # type: ignore[no-untyped-def]
     count = bits.shape[0]
-    for block in nb.prange((count + PLACES - 1) // PLACES):
-        begin, end = block * PLACES, min((block + 1) * PLACES, count)
+    for block in nb.prange((count + PIECE - 1) // PIECE):
+        begin, end = block * PIECE, min((block + 1) * PIECE, count)
         _find_places(uv[2 * begin : 2 * end], bits[begin:end], finest, top, place[3 * begin : 3 * end])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.scene import AreaLight, Lamp, LightState, SunLight
 
-from .compiled import BLOCK, flat, pieces
+from .compiled import BLOCK, flat
 from .gbuffer import GBuffer
 from .light_kernels import AREA, SUN, Lamps, receive
 from .occlusion import FAR, OFFSET, R2
@@ -31,7 +31,6 @@ def rays(
     index: int,
     surface: GBuffer,
     flat_normals: Tensor,
-    view_start: Tensor,
     offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Origins and unit directions ``[P, 3]`` of rays towards the lamp number `index` of each view, whose :func:`shapes`
@@ -40,7 +39,7 @@ def rays(
     seen = surface.visibility
     origin, direction = torch.zeros(surface.position.shape), torch.zeros(surface.position.shape)
     distance = torch.full((len(seen.sample),), -1.0)
-    samples = flat(surface.position), flat(surface.normal), flat(seen.triangle), flat(seen.sample), pieces(view_start)
+    samples = flat(surface.position), flat(surface.normal), flat(seen.triangle), flat(seen.sample)
     spread = *R2, _f(FAR), _f(OFFSET)
     given = *samples, seen.width * seen.height, flat_normals.numpy(), index, *lamps, shape, spread
     arguments = *given, _f(offset), flat(origin), flat(direction), flat(distance)
@@ -62,10 +61,10 @@ def _rays(  # type: ignore[no-untyped-def]
     normal,
     triangle,
     sample,
-    pieces,
     area,
     flat_normals,
     index,
+    pieces,
     kinds,
     values,
     used,

@@ -132,16 +132,19 @@ def _glossy(name: str) -> Mesh:
     return msgspec.structs.replace(body, surfaces=surfaces, surface=which)
 
 
+def _assert_reflections_equal(compiled: Reflected, defined: Reflected) -> None:
+    assert compiled.added is not None
+    assert defined.added is not None
+    _assert_equal(compiled.scale, defined.scale, 2e-4)
+    _assert_equal(compiled.added, defined.added, 2e-4)
+
+
 @pytest.mark.parametrize("material", MATERIALS)
 @pytest.mark.parametrize("lamp", LAMPS)
 def test_compiled_reflections_equal_the_definition(lamp: str, material: str) -> None:
     states = [LightState(name=lamp, lights=(LAMPS[lamp],)), LightState(name="sky", world=(1.0, 0.5, 0.2)), SEVERAL]
-    compiled, defined = _reflected(_scene(_glossy(material), states[0]), states)
-    assert compiled.added is not None
-    assert defined.added is not None
     # What is left of 1 − cos² near the middle of a sharp highlight has few bits.
-    _assert_equal(compiled.scale, defined.scale, 2e-4)
-    _assert_equal(compiled.added, defined.added, 2e-4)
+    _assert_reflections_equal(*_reflected(_scene(_glossy(material), states[0]), states))
 
 
 @pytest.mark.parametrize("material", ["plastic", "several"])
@@ -149,12 +152,8 @@ def test_compiled_reflections_of_panoramas_equal_the_definition(material: str) -
     picture = np.random.default_rng(0).uniform(0, 2, (32, 64, 3)).astype(np.float32)
     around = msgspec.structs.replace(SEVERAL, panorama=0, turn=0.7)
     whole = _scene(_glossy(material), around, panoramas=(picture,))
-    compiled, defined = _reflected(whole, [around, SEVERAL])
-    assert compiled.added is not None
-    assert defined.added is not None
     # Between two pixels of a picture this rough the place of a direction counts, which is rounded to 3e-7.
-    _assert_equal(compiled.scale, defined.scale, 2e-4)
-    _assert_equal(compiled.added, defined.added, 2e-4)
+    _assert_reflections_equal(*_reflected(whole, [around, SEVERAL]))
 
 
 @pytest.mark.parametrize("material", ["matte", "plastic"])
