@@ -1,8 +1,7 @@
 """Texture sampling compiled for the CPU, equal to the torch functions of ``sampling`` by test.
 
 Where trilinear taps lie and what they weigh is worked out for a block of samples at a time, in a loop with nothing to
-choose inside, which takes several samples at once; texels are then fetched sample by sample. Gradients are summed up
-in as many parts as there are threads, in a fixed order, so that they come out the same in every run.
+choose inside, which takes several samples at once; texels are then fetched sample by sample, each as a vector.
 """
 
 from __future__ import annotations
@@ -16,14 +15,10 @@ import torch
 from torch import Tensor
 
 from .compiled import BLOCK, PIECE, flat, log2, mix
+from .gradient_pools import GradientPools, add, begin, clear, clear_four
 from .taps import MipLayout, MipTaps, Transport
+from .vectors import NOTHING, alike, fma, load, store
 
-#: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
-MAX_SCATTER_BYTES = 256 << 20
-#: Levels of more texels are cleared in blocks of 2^BLOCK_BITS, when something first comes to one: most of a large
-#: texture is not looked at in one step.
-LARGE_LEVEL = 1 << 18
-BLOCK_BITS = 7
 _f, _i, _u = np.float32, np.int32, np.uint64
 
 
@@ -58,36 +53,21 @@ def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = torch.empty(transport.base.shape)
     run: Any = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
-    colors, view_start = pool.detach().contiguous().numpy(), transport.view_start.numpy()
-    base = transport.base.contiguous().view(-1, 3).numpy()
-    run(colors, *_arrays(transport), view_start, base, picture.view(-1, 3).numpy())
+    run(flat(pool), *_arrays(transport), transport.view_start.numpy(), flat(transport.base), flat(picture))
     return picture
 
 
 def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
-    result, others = torch.empty(texels, 3), torch.empty(parts - 1, texels, 3)
-    cleared = np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_)
-    into: tuple[Any, ...] = (result.numpy(), others.numpy(), cleared)
-    arguments: list[Any] = [grad.reshape(-1, 3).numpy(), *_arrays(transport), *into]
-    run: Any = _scatter
-    if isinstance(transport.taps, MipTaps):
-        run = _scatter_mips
-        arguments.extend(_large_levels(transport.taps.layout))
-    run(*arguments)
-    _sum_pools(*into)
-    return result
-
-
-def _large_levels(layout: MipLayout) -> tuple[int, int]:
-    """How many levels are so large that it pays to look which of their blocks have been cleared; and where they end."""
-    many = sum(rows * columns > LARGE_LEVEL for rows, columns in layout.sizes)
-    return many, layout.starts[many]
+    mips = isinstance(transport.taps, MipTaps)
+    pools = GradientPools.of(texels, transport.taps.layout if isinstance(transport.taps, MipTaps) else None)
+    run: Any = _scatter_mips if mips else _scatter
+    run(flat(grad), *_arrays(transport), *pools.arrays)
+    return pools.summed()
 
 
 def _arrays(transport: Transport) -> tuple[Any, ...]:
-    taps, rest = transport.taps, (transport.light.numpy(), transport.pixel.numpy())
+    taps, rest = transport.taps, (flat(transport.light), flat(transport.pixel))
     if isinstance(taps, MipTaps):
         return (flat(taps.place), *map(_i, taps.layout.sizes[0]), *rest)
     return (taps.index.numpy(), taps.weight.numpy(), *rest)
@@ -97,43 +77,43 @@ def _arrays(transport: Transport) -> tuple[Any, ...]:
 def _gather(pool, index, weight, light, pixel, view_start, base, picture):  # type: ignore[no-untyped-def]
     for view in nb.prange(view_start.shape[0] - 1):
         _begin(view, view_start.shape[0] - 1, base, picture)
-        for p in range(view_start[view], view_start[view + 1]):
-            r, g, b = _f(0), _f(0), _f(0)
-            for k in range(index.shape[1]):
-                w, texel = weight[p, k], index[p, k]
-                r += w * pool[texel, 0]
-                g += w * pool[texel, 1]
-                b += w * pool[texel, 2]
-            picture[pixel[p], 0] += r * light[p, 0]
-            picture[pixel[p], 1] += g * light[p, 1]
-            picture[pixel[p], 2] += b * light[p, 2]
+        for p in range(_u(view_start[view]), _u(view_start[view + 1])):
+            color = NOTHING
+            for k in range(_u(index.shape[1])):
+                color = fma(alike(weight[p, k]), load(pool, _u(3) * _u(index[p, k])), color)
+            _add(picture, pixel[p], color, light, p)
 
 
 @nb.njit(cache=True)
 def _begin(view, views, base, picture):  # type: ignore[no-untyped-def]
     """One of so many views begins as what no sample covers; from now on the cache holds it."""
-    pixels = base.shape[0] // views
-    whole = slice(view * pixels, (view + 1) * pixels)
-    picture[whole] = base[whole]
+    size = base.shape[0] // views
+    picture[view * size : (view + 1) * size] = base[view * size : (view + 1) * size]
+
+
+@nb.njit(cache=True)
+def _add(picture, pixel, color, light, p):  # type: ignore[no-untyped-def]
+    """Add what is seen of sample p: its colour in its light."""
+    to = _u(3) * _u(pixel)
+    store(picture, to, fma(color, load(light, _u(3) * p), load(picture, to)))
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _scatter(grad, index, weight, light, pixel, result, others, cleared):  # type: ignore[no-untyped-def]
+def _scatter(grad, index, weight, light, pixel, result, others, cleared, large):  # type: ignore[no-untyped-def]
     parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
         pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        for p in range(count * part // parts, count * (part + 1) // parts):
-            at = pixel[p]
-            r, g, b = grad[at, 0] * light[p, 0], grad[at, 1] * light[p, 1], grad[at, 2] * light[p, 2]
-            for k in range(index.shape[1]):
-                texel, w = _u(index[p, k]), weight[p, k]
-                _clear(pool, mine, texel >> _u(BLOCK_BITS))
-                pool[texel, 0] += w * r
-                pool[texel, 1] += w * g
-                pool[texel, 2] += w * b
+        begin(pool, mine, large)
+        for p in range(_u(count * part // parts), _u(count * (part + 1) // parts)):
+            color = fma(load(grad, _u(3) * _u(pixel[p])), load(light, _u(3) * p), NOTHING)
+            for k in range(_u(index.shape[1])):
+                texel = _u(index[p, k])
+                if texel < _u(large):
+                    clear(pool, mine, texel)
+                add(pool, texel, weight[p, k], color)
 
 
-@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _gather_mips(  # type: ignore[no-untyped-def]
     pool, place, rows, columns, light, pixel, view_start, base, picture
 ):
@@ -141,21 +121,24 @@ def _gather_mips(  # type: ignore[no-untyped-def]
         _begin(view, view_start.shape[0] - 1, base, picture)
         index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         end = _u(view_start[view + 1])
-        for begin in range(_u(view_start[view]), end, _u(BLOCK)):
-            many = min(_u(BLOCK), end - begin)
-            _find_taps(place, begin, many, rows, columns, index, weight)
+        for first in range(_u(view_start[view]), end, _u(BLOCK)):
+            many = min(_u(BLOCK), end - first)
+            _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
-                p = begin + k
-                at, w = _taps(index, weight, k)
-                r, g, b = _mixed(pool, at, w)
+                p = first + k
+                color = _mixed(pool, index, weight, k, NOTHING)
                 if _between_levels(place, p):
-                    at, w = _taps(index, weight, k + _u(4 * BLOCK))
-                    more_r, more_g, more_b = _mixed(pool, at, w)
-                    r, g, b = r + more_r, g + more_g, b + more_b
-                to = _u(pixel[p])
-                picture[to, 0] += r * light[p, 0]
-                picture[to, 1] += g * light[p, 1]
-                picture[to, 2] += b * light[p, 2]
+                    color = _mixed(pool, index, weight, k + _u(4 * BLOCK), color)
+                _add(picture, pixel[p], color, light, p)
+
+
+@nb.njit(cache=True)
+def _mixed(pool, index, weight, k, color):  # type: ignore[no-untyped-def]
+    """A colour and four of the taps that :func:`_find_taps` found, as much as they weigh."""
+    at, w = _taps(index, weight, k)
+    for tap in nb.literal_unroll((0, 1, 2, 3)):
+        color = fma(alike(w[tap]), load(pool, _u(3) * at[tap]), color)
+    return color
 
 
 @nb.njit(cache=True, fastmath={"contract"})
@@ -199,6 +182,53 @@ def _bilinear(u, v, share, level, rows, columns):  # type: ignore[no-untyped-def
     )
 
 
+@nb.njit(cache=True)
+def _between_levels(place, p):  # type: ignore[no-untyped-def]
+    level = place[_u(3) * p + _u(2)]
+    return level > np.floor(level)
+
+
+@nb.njit(cache=True)
+def _taps(index, weight, k):  # type: ignore[no-untyped-def]
+    """Four of the taps that :func:`_find_taps` found. Unsigned indices spare numba its test for negative ones."""
+    k1, k2, k3 = k + _u(BLOCK), k + _u(2 * BLOCK), k + _u(3 * BLOCK)
+    return (
+        (_u(index[k]), _u(index[k1]), _u(index[k2]), _u(index[k3])),
+        (weight[k], weight[k1], weight[k2], weight[k3]),
+    )
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _scatter_mips(  # type: ignore[no-untyped-def]
+    grad, place, rows, columns, light, pixel, result, others, cleared, large
+):
+    parts, count = cleared.shape[0], pixel.shape[0]
+    for part in nb.prange(parts):
+        pool, mine = result if part == 0 else others[part - 1], cleared[part]
+        begin(pool, mine, large)
+        index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
+        end = _u(count * (part + 1) // parts)
+        for first in range(_u(count * part // parts), end, _u(BLOCK)):
+            many = min(_u(BLOCK), end - first)
+            _find_taps(place, first, many, rows, columns, index, weight)
+            for k in range(many):
+                p = first + k
+                color = fma(load(grad, _u(3) * _u(pixel[p])), load(light, _u(3) * p), NOTHING)
+                _give(pool, mine, large, index, weight, k, color)
+                if _between_levels(place, p):
+                    _give(pool, mine, large, index, weight, k + _u(4 * BLOCK), color)
+
+
+@nb.njit(cache=True, inline="always")
+def _give(pool, cleared, large, index, weight, k, color):  # type: ignore[no-untyped-def]
+    """Give four taps, which lie on one level, their shares of a colour."""
+    at, w = _taps(index, weight, k)
+    if at[0] < _u(large):
+        clear_four(pool, cleared, at)
+    for tap in nb.literal_unroll((0, 1, 2, 3)):
+        add(pool, at[tap], w[tap], color)
+
+
 def sample_map(map_: Tensor, uv: Tensor) -> Tensor:
     """Stands for ``light_maps.sample_reference`` of three channels."""
     result = torch.empty(len(uv), 3)
@@ -225,100 +255,3 @@ def _find_four(uv, rows, columns, corners, weights):  # type: ignore[no-untyped-
         for tap in range(4):
             corners[_u(tap * BLOCK) + k] = found[tap]
             weights[_u(tap * BLOCK) + k] = shares[tap]
-
-
-@nb.njit(cache=True)
-def _between_levels(place, p):  # type: ignore[no-untyped-def]
-    level = place[_u(3) * p + _u(2)]
-    return level > np.floor(level)
-
-
-@nb.njit(cache=True)
-def _taps(index, weight, k):  # type: ignore[no-untyped-def]
-    """Four of the taps that :func:`_find_taps` found. Unsigned indices spare numba its test for negative ones."""
-    k1, k2, k3 = k + _u(BLOCK), k + _u(2 * BLOCK), k + _u(3 * BLOCK)
-    return (
-        (_u(index[k]), _u(index[k1]), _u(index[k2]), _u(index[k3])),
-        (weight[k], weight[k1], weight[k2], weight[k3]),
-    )
-
-
-@nb.njit(cache=True)
-def _mixed(pool, at, w):  # type: ignore[no-untyped-def]
-    """The colour of four taps."""
-    return (
-        w[0] * pool[at[0], 0] + w[1] * pool[at[1], 0] + w[2] * pool[at[2], 0] + w[3] * pool[at[3], 0],
-        w[0] * pool[at[0], 1] + w[1] * pool[at[1], 1] + w[2] * pool[at[2], 1] + w[3] * pool[at[3], 1],
-        w[0] * pool[at[0], 2] + w[1] * pool[at[1], 2] + w[2] * pool[at[2], 2] + w[3] * pool[at[3], 2],
-    )
-
-
-@nb.njit(cache=True, parallel=True, nogil=True, fastmath={"contract"})
-def _scatter_mips(  # type: ignore[no-untyped-def]
-    grad, place, rows, columns, light, pixel, result, others, cleared, large, large_end
-):
-    parts, count = cleared.shape[0], pixel.shape[0]
-    for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        small = _u(large_end) >> _u(BLOCK_BITS)
-        pool[small << _u(BLOCK_BITS) :] = 0
-        mine[small:] = True
-        index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
-        end = _u(count * (part + 1) // parts)
-        for begin in range(_u(count * part // parts), end, _u(BLOCK)):
-            many = min(_u(BLOCK), end - begin)
-            _find_taps(place, begin, many, rows, columns, index, weight)
-            for k in range(many):
-                p = begin + k
-                to = _u(pixel[p])
-                r, g, b = grad[to, 0] * light[p, 0], grad[to, 1] * light[p, 1], grad[to, 2] * light[p, 2]
-                lower = place[_u(3) * p + _u(2)]
-                at, w = _taps(index, weight, k)
-                if lower < large:
-                    _clear_blocks(pool, mine, at)
-                _add(pool, at, w, r, g, b)
-                if _between_levels(place, p):
-                    at, w = _taps(index, weight, k + _u(4 * BLOCK))
-                    if lower + 1 < large:
-                        _clear_blocks(pool, mine, at)
-                    _add(pool, at, w, r, g, b)
-
-
-@nb.njit(cache=True)
-def _add(pool, at, w, r, g, b):  # type: ignore[no-untyped-def]
-    """Give four taps their shares of a colour."""
-    for k in range(4):
-        pool[at[k], 0] += w[k] * r
-        pool[at[k], 1] += w[k] * g
-        pool[at[k], 2] += w[k] * b
-
-
-@nb.njit(cache=True)
-def _clear_blocks(pool, cleared, at):  # type: ignore[no-untyped-def]
-    """Clear the blocks of four taps where that has not been done."""
-    bits = np.uint64(BLOCK_BITS)
-    if not (cleared[at[0] >> bits] & cleared[at[1] >> bits] & cleared[at[2] >> bits] & cleared[at[3] >> bits]):
-        for k in range(4):
-            _clear(pool, cleared, at[k] >> bits)
-
-
-@nb.njit(cache=True)
-def _clear(pool, cleared, block):  # type: ignore[no-untyped-def]
-    if not cleared[block]:
-        cleared[block] = True
-        pool[block << np.uint64(BLOCK_BITS) : (block + np.uint64(1)) << np.uint64(BLOCK_BITS)] = 0
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _sum_pools(result, others, cleared):  # type: ignore[no-untyped-def]
-    """Clear the blocks of `result` that have not been `cleared`, and add those of `others` that have."""
-    for block in nb.prange(cleared.shape[1]):
-        begin = block << BLOCK_BITS
-        end = min(begin + (1 << BLOCK_BITS), result.shape[0])
-        if not cleared[0, block]:
-            result[begin:end] = 0
-        for part in range(others.shape[0]):
-            if cleared[part + 1, block]:
-                for texel in range(begin, end):
-                    for channel in range(3):
-                        result[texel, channel] += others[part, texel, channel]

@@ -11,6 +11,7 @@ from types import ModuleType
 import numba as nb
 import numpy as np
 import pytest
+from numba.core.extending import _Intrinsic
 from numba.core.registry import CPUDispatcher
 
 import compute_server
@@ -31,7 +32,7 @@ def _taken_from_elsewhere(module: ModuleType) -> Iterator[tuple[str, str]]:
     used = {name for each in own if each.__module__ == module.__name__ for name in each.py_func.__code__.co_names}
     for name in used & set(vars(module)):
         value = getattr(module, name)
-        if isinstance(value, CPUDispatcher) and value.__module__ != module.__name__:
+        if isinstance(value, CPUDispatcher | _Intrinsic) and value.__module__ != module.__name__:
             yield name, value.__module__.rpartition(".")[2] + ".py"
         elif isinstance(value, int | float | tuple | np.generic) and f"{name} = " not in _source(module):
             yield name, _importer(module, name)
@@ -53,6 +54,7 @@ def _importer(module: ModuleType, name: str) -> str:
 def test_all_that_goes_into_compiled_code_from_other_files_is_looked_at() -> None:
     found = {(module.__name__, *each) for module in _modules() for each in _taken_from_elsewhere(module)}
     assert ("compute_server.render.pool_kernels", "decoded", "color_kernels.py") in found
+    assert ("compute_server.render.gradient_pools", "fma", "vectors.py") in found
     assert ("compute_server.render.view_kernels", "BLOCK", "compiled.py") in found
     assert {file for _, _, file in found if file} == set(compiled.SHARED)
 

@@ -10,7 +10,7 @@ import torch
 from helpers.scenes import camera, overhead, plane, sphere
 from torch import Tensor
 
-from compute_server.render import gbuffer
+from compute_server.render import gbuffer, gradient_pools
 from compute_server.render import sampling_kernels as kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
@@ -191,7 +191,7 @@ def operator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """An operator of each kind, and how many texels its pool has."""
     make, texels = TRANSPORTS[request.param]
     if request.param.endswith("large levels"):
-        monkeypatch.setattr(kernels, "LARGE_LEVEL", 64)
+        monkeypatch.setattr(gradient_pools, "LARGE_LEVEL", 64)
     return make(), texels
 
 

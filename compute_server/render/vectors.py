@@ -1,0 +1,98 @@
+"""Colours as vectors in compiled kernels: three channels at a time, in a register of four numbers.
+
+numba has no vectors, and its compiler does not find by itself that the channels of a texel could share a register. A
+colour is a tuple (r, g, b, 0) here; tuples that go from one of these functions into the next never leave the register.
+Any processor has such registers.
+
+Each names its types for numba, and what writes its instructions; see numba's `intrinsic`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba import extending
+from numba.core import cgutils, types
+
+#: The colour that adds nothing.
+NOTHING = (np.float32(0), np.float32(0), np.float32(0), np.float32(0))
+#: What it makes takes fewer arguments than the functions below, which numba's own types do not say.
+_intrinsic: Any = extending.intrinsic
+_COLOR: Any = types.UniTuple(types.float32, 4)  # type: ignore[no-untyped-call]
+_FLOAT, _INT, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_PAIR, _FOUR = ir.VectorType(_FLOAT, 2), ir.VectorType(_FLOAT, 4)
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def load(typing: Any, values: Any, at: Any) -> Any:
+    """The colour whose channels lie at `at` and after it (uint64) in the flat `values` (float32). Reads no further."""
+    del typing, at
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        first = _pointer(context, builder, signature, given)
+        pair = builder.load(builder.bitcast(first, _PAIR.as_pointer()), align=4)
+        # Beside two zeros, and the first of these once more where the third channel goes.
+        four = builder.shuffle_vector(pair, ir.Constant(_PAIR, [0.0, 0.0]), _lanes(0, 1, 2, 2))
+        third = builder.load(builder.gep(first, [_LONG(2)]))
+        return _as_tuple(context, builder, builder.insert_element(four, third, _INT(2)))
+
+    return _COLOR(values, types.uint64), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def store(typing: Any, values: Any, at: Any, color: Any) -> Any:
+    """Write a colour's three channels to where :func:`load` reads them: with the same two accesses, as a processor
+    hands on what it has just written only to one who asks for the very same."""
+    del typing, at, color
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        first, four = _pointer(context, builder, signature, given), _as_vector(builder, given[2])
+        pair = builder.shuffle_vector(four, ir.Constant(_FOUR, ir.Undefined), _lanes(0, 1))
+        builder.store(pair, builder.bitcast(first, _PAIR.as_pointer()), align=4)
+        builder.store(builder.extract_element(four, _INT(2)), builder.gep(first, [_LONG(2)]))
+        return context.get_dummy_value()
+
+    return types.void(values, types.uint64, _COLOR), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c of colours, rounded once where the processor can."""
+    del typing, a, b, c
+
+    def generate(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        kind = ir.FunctionType(_FOUR, [_FOUR] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v4f32")  # type: ignore[no-untyped-call]
+        return _as_tuple(context, builder, builder.call(function, [_as_vector(builder, each) for each in given]))
+
+    return _COLOR(_COLOR, _COLOR, _COLOR), generate
+
+
+@nb.njit(cache=True, inline="always")
+def alike(x):  # type: ignore[no-untyped-def]
+    """A weight for all channels."""
+    return x, x, x, x
+
+
+def _pointer(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+    """To the number at index `given[1]` of the array `given[0]`."""
+    array = context.make_array(signature.args[0])(context, builder, given[0])
+    return builder.gep(array.data, [given[1]])
+
+
+def _lanes(*lanes: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes))
+
+
+def _as_vector(builder: Any, color: Any) -> Any:
+    vector = ir.Constant(_FOUR, ir.Undefined)
+    for lane in range(4):
+        vector = builder.insert_element(vector, builder.extract_value(color, lane), _INT(lane))
+    return vector
+
+
+def _as_tuple(context: Any, builder: Any, vector: Any) -> Any:
+    return context.make_tuple(builder, _COLOR, [builder.extract_element(vector, _INT(lane)) for lane in range(4)])
