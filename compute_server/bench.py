@@ -22,6 +22,7 @@ from torch import Tensor
 
 from shared import messages as m
 from shared.errors import AssistiveError, UnknownModel
+from shared.scene import View
 
 from .ahead import Ahead
 from .bench_scene import bench_scene
@@ -31,7 +32,7 @@ from .jobs import choose_device
 from .objectives import cross_entropy
 from .optimize import gradient, mover
 from .problem import Problem, make_problem
-from .render.taps import Transport
+from .render.taps import Prepared, Transport
 from .steppers import moved
 from .views import generators, random_views
 
@@ -151,18 +152,20 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
     settings = problem.job.settings
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
 
-    def anew() -> Transport:
-        return problem.renderer.prepare(list(itertools.islice(stream, settings.views)), size, settings.samples)
+    def views() -> list[View]:
+        return list(itertools.islice(stream, settings.views))
 
-    fixed, ahead = anew(), Ahead(anew, problem.device)
+    def anew() -> Transport:
+        return problem.renderer.prepare(views(), size, settings.samples)
+
+    fixed, ahead = problem.renderer.prepare_kept(views(), size, settings.samples), Ahead(anew, problem.device)
     walker, theta = mover(problem), problem.texture.start
     with torch.no_grad():
         pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
 
-    def step(batch: object = None) -> None:
+    def step(batch: Prepared = fixed) -> None:
         nonlocal theta
-        prepared = fixed if batch is None else batch
-        _, slope = gradient(problem, theta, prepared, 0)  # type: ignore[arg-type]
+        _, slope = gradient(problem, theta, batch, 0)
         theta = moved(theta, walker.move(slope, 0.001), problem.texture.start, None, "linf")
 
     def resampled() -> None:

@@ -33,7 +33,7 @@ from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
-from .render.taps import Transport
+from .render.taps import Prepared
 from .steppers import Octaves, Stepper, moved, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
@@ -82,7 +82,7 @@ class Batch:
     """The views of one step, made ready: in one piece, or in several where the device's memory asks for that."""
 
     views: Sequence[View]
-    parts: Sequence[tuple[Sequence[View], Transport]]
+    parts: Sequence[tuple[Sequence[View], Prepared]]
 
 
 @dataclass
@@ -358,16 +358,19 @@ class _Batches:
         views, size = fixed_views(self._problem.job.scene.rig), self._problem.job.settings.views
         number = step % math.ceil(len(views) / size)
         if number not in self._fixed:
-            self._fixed[number] = self._prepared(views[number * size : (number + 1) * size], step)
+            self._fixed[number] = self._prepared(views[number * size : (number + 1) * size], step, kept=True)
         return self._fixed[number]
 
-    def _prepared(self, views: Sequence[View], step: int) -> Batch:
+    def _prepared(self, views: Sequence[View], step: int, *, kept: bool = False) -> Batch:
+        renderer = self._problem.renderer
+        of = renderer.prepare_kept if kept else renderer.prepare
+
         def prepare() -> Batch:
             most = AT_ONCE if self._problem.device.type == "cpu" else len(views)
             size = self._trace.at_once or math.ceil(len(views) / math.ceil(len(views) / most))
             chunks = [views[start : start + size] for start in range(0, len(views), size)]
             samples = self._problem.job.settings.samples
-            prepared = [self._problem.renderer.prepare(chunk, self._problem.size, samples) for chunk in chunks]
+            prepared = [of(chunk, self._problem.size, samples) for chunk in chunks]
             return Batch(views, list(zip(chunks, prepared, strict=True)))
 
         return self._within_memory(prepare, views, step)
@@ -432,7 +435,7 @@ def batch_gradient(
 
 
 def gradient(
-    problem: Problem, theta: Tensor, batch: Transport, step: int, *, seen: Tensor | None = None
+    problem: Problem, theta: Tensor, batch: Prepared, step: int, *, seen: Tensor | None = None
 ) -> tuple[StepReport, Tensor]:
     """Loss of Θ on a batch of views, and its gradient.
 

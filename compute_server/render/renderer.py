@@ -20,9 +20,10 @@ from . import gbuffer, kernels
 from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
 from .lighting import Lighting
+from .merge_kernels import merged
 from .rasterizer import Rasterizer
 from .sampling import accumulate, mip_taps, vertex_taps
-from .taps import MipLayout, MipTaps, Taps, Transport
+from .taps import MipLayout, MipTaps, Prepared, Taps, Transport
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ class Renderer:
             base=base,
         )
 
-    def draw(self, pool: Tensor, transport: Transport) -> Tensor:
+    def prepare_kept(self, views: Sequence[View], size: int | tuple[int, int], samples: int = 4) -> Prepared:
+        """As :meth:`prepare`, for views that are drawn many times: they take longer to prepare, and less to draw."""
+        transport = self.prepare(views, size, samples)
+        # On a GPU, and with one sample for each pixel, there is nothing to gain.
+        return merged(transport) if samples > 1 and self.geometry.device.type == "cpu" else transport
+
+    def draw(self, pool: Tensor, transport: Prepared) -> Tensor:
         """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear pool ``[M, 3]``."""
         return self.encode(accumulate(pool, transport))
 

@@ -3,7 +3,8 @@
 A texture is a flat *pool* of linear colours ``[M, 3]``: all mip levels of an image after one another, or the vertex
 colours. Taps are found once for a G-buffer; :func:`accumulate` then carries pool to picture, and its adjoint carries
 gradients back. Torch definitions run on any device; on the CPU compiled kernels take their place, equal by test.
-They work trilinear taps out as they go: to read eight indices and weights takes longer than to find them.
+They work trilinear taps out as they go: to read eight indices and weights takes longer than to find them. Only for
+views that are drawn many times are taps listed, pixel by pixel (``merge_kernels``).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import merge_kernels
 from . import sampling_kernels as kernels
 from .gbuffer import GBuffer
 from .geometry import Geometry
-from .taps import MipLayout, MipTaps, Taps, Transport
+from .taps import Merged, MipLayout, MipTaps, Prepared, Taps, Transport
 
 
 def build_pool(image: Tensor, layout: MipLayout) -> Tensor:
@@ -51,8 +53,10 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
     return Taps(geometry.triangles[gbuffer.visibility.triangle.long()].to(torch.int32), weight)
 
 
-def accumulate(pool: Tensor, transport: Transport) -> Tensor:
+def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
     """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``; differentiable with respect to the pool."""
+    if isinstance(transport, Merged):
+        return _Compiled.apply(pool, transport)  # type: ignore[no-any-return]
     if pool.dtype != torch.float32:
         return accumulate_reference(pool, transport)
     operator = _Compiled if pool.device.type == "cpu" else TapByTap
@@ -72,13 +76,17 @@ class _Compiled(torch.autograd.Function):
     """The compiled operator and its adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, pool: Tensor, transport: Transport) -> Tensor:
+    def forward(ctx: Any, pool: Tensor, transport: Prepared) -> Tensor:
         ctx.transport, ctx.texels = transport, pool.shape[0]
+        if isinstance(transport, Merged):
+            return merge_kernels.gather(pool, transport)
         return kernels.gather(pool, transport)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return kernels.scatter(grad.contiguous(), ctx.transport, ctx.texels), None
+        if isinstance(ctx.transport, Merged):
+            return merge_kernels.scatter(grad, ctx.transport, ctx.texels), None
+        return kernels.scatter(grad, ctx.transport, ctx.texels), None
 
 
 class TapByTap(torch.autograd.Function):

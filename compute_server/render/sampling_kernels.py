@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .compiled import BLOCK, PIECE, flat, log2, mix
 from .gradient_pools import GradientPools, add, begin, clear, clear_four
-from .taps import MipLayout, MipTaps, Transport
+from .taps import MipLayout, MipTaps, Taps, Transport
 from .vectors import NOTHING, alike, fma, load, store
 
 _f, _i, _u = np.float32, np.int32, np.uint64
@@ -227,6 +227,30 @@ def _give(pool, cleared, large, index, weight, k, color):  # type: ignore[no-unt
         clear_four(pool, cleared, at)
     for tap in nb.literal_unroll((0, 1, 2, 3)):
         add(pool, at[tap], w[tap], color)
+
+
+def listed(taps: MipTaps) -> Taps:
+    """Stands for :meth:`MipTaps.listed`; keeps nothing, and uses one thread."""
+    count = len(taps.place)
+    index, weight = torch.empty(count, 8, dtype=torch.int32), torch.empty(count, 8)
+    run: Any = _list
+    run(flat(taps.place), *map(_i, taps.layout.sizes[0]), flat(index), flat(weight))
+    return Taps(index, weight)
+
+
+@nb.njit(cache=True, nogil=True)
+def _list(place, rows, columns, to_index, to_weight):  # type: ignore[no-untyped-def]
+    index, weight = np.zeros(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
+    count = _u(place.shape[0] // 3)
+    for first in range(_u(0), count, _u(BLOCK)):
+        many = min(_u(BLOCK), count - first)
+        _find_taps(place, first, many, rows, columns, index, weight)
+        for k in range(many):
+            above = _between_levels(place, first + k)
+            for tap in range(_u(8)):
+                to, at = _u(8) * (first + k) + tap, tap * _u(BLOCK) + k
+                seen = above or tap < _u(4)  # there is no level above the last one
+                to_index[to], to_weight[to] = (index[at], weight[at]) if seen else (_i(0), _f(0))
 
 
 def sample_map(map_: Tensor, uv: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -78,6 +79,27 @@ class Transport:
     pixel: Tensor
     view_start: Tensor
     base: Tensor
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A :class:`Transport` whose samples have been put together pixel by pixel: ``picture[pixel_i] = base[pixel_i] +
+    Σ_q weight_q · pool[index_q]``, where q goes from ``start_i`` to ``start_(i + 1)``.
+
+    ``index [Q] int32``; ``weight [Q, 3]``, for each channel one, light included; ``pixel [C] int32``, ascending,
+    indexes [N, H, W]; ``start [C + 1] int64``; ``layout`` is that of the texture, None for vertex colours.
+    """
+
+    index: Tensor
+    weight: Tensor
+    pixel: Tensor
+    start: Tensor
+    base: Tensor
+    layout: MipLayout | None
+
+
+#: What a renderer draws.
+Prepared: TypeAlias = Transport | Merged
 
 
 def _bilinear(uv: Tensor, level: Tensor, share: Tensor, sizes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ def _compared(times: dict[str, float], own: dict[str, float]) -> str:
 def own_times(problem: Problem, repeats: int) -> dict[str, float]:
     """Milliseconds for Θ → pictures → gradient of Θ."""
     renderer, theta, stream = problem.renderer, problem.texture.start, _stream(problem)
-    kept = renderer.prepare(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES)
+    kept = renderer.prepare_kept(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES)
     slope = torch.randn(kept.base.shape, generator=torch.Generator().manual_seed(0)).to(theta.device)
 
     def step(transport: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from compute_server.render import gbuffer, gradient_pools
 from compute_server.render import sampling_kernels as kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
+from compute_server.render.merge_kernels import merged
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.sampling import (
     TapByTap,
@@ -22,7 +24,7 @@ from compute_server.render.sampling import (
     mip_places_reference,
     vertex_taps,
 )
-from compute_server.render.taps import MipLayout, MipTaps, Taps, Transport
+from compute_server.render.taps import MipLayout, MipTaps, Prepared, Taps, Transport
 from shared.scene import Camera, Mesh
 
 EPS = float(np.finfo(np.float32).eps)
@@ -195,6 +197,24 @@ def operator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return make(), texels
 
 
+#: How an operator is made ready to be drawn: as it is, or pixel by pixel for views that are drawn many times.
+READY: dict[str, Callable[[Transport], Prepared]] = {"as it is": lambda transport: transport, "merged": merged}
+
+
+@pytest.fixture(params=READY)
+def ready(request: pytest.FixtureRequest) -> Callable[[Transport], Prepared]:
+    """Each of these ways."""
+    return READY[request.param]
+
+
+def _scattered(grad: Tensor, prepared: Prepared, texels: int) -> Tensor:
+    """The gradient of the pool from that of the pictures."""
+    pool = torch.zeros(texels, 3, requires_grad=True)
+    accumulate(pool, prepared).backward(grad)
+    assert pool.grad is not None
+    return pool.grad
+
+
 def _without_base(transport: Transport) -> Transport:
     return Transport(
         transport.taps, transport.light, transport.pixel, transport.view_start, torch.zeros_like(transport.base)
@@ -205,12 +225,14 @@ def _terms_per_pixel(transport: Transport) -> int:
     return int(torch.bincount(transport.pixel.long()).max()) * 8
 
 
-def test_gathering_equals_its_definition(operator: tuple[Transport, int]) -> None:
+def test_gathering_equals_its_definition(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     transport, pool = operator[0], torch.rand(operator[1], 3)
     exact = accumulate_reference(pool.double(), transport)
     # All terms are positive, so each of the additions loses at most half an eps of the sum.
     rounding = _terms_per_pixel(transport) * EPS
-    torch.testing.assert_close(accumulate(pool, transport).double(), exact, rtol=rounding, atol=0)
+    torch.testing.assert_close(accumulate(pool, ready(transport)).double(), exact, rtol=rounding, atol=0)
     torch.testing.assert_close(accumulate_reference(pool, transport).double(), exact, rtol=rounding, atol=0)
 
 
@@ -228,30 +250,37 @@ def test_tap_by_tap_equals_the_definition_and_its_gradient(operator: tuple[Trans
     torch.testing.assert_close(found.grad.double(), exact.grad, rtol=_terms_per_texel(transport) * EPS, atol=0)
 
 
-def test_pixels_without_samples_show_the_base_unchanged(operator: tuple[Transport, int]) -> None:
+def test_pixels_without_samples_show_the_base_unchanged(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     transport, texels = operator
-    pictures = accumulate(torch.rand(texels, 3), transport)
+    pictures = accumulate(torch.rand(texels, 3), ready(transport))
     assert torch.equal(pictures[1], transport.base[1])
     bare = torch.bincount(transport.pixel.long(), minlength=transport.base[..., 0].numel()) == 0
     assert torch.equal(pictures.reshape(-1, 3)[bare], transport.base.reshape(-1, 3)[bare])
 
 
-def test_gathering_leaves_its_inputs_alone(operator: tuple[Transport, int]) -> None:
+def test_gathering_leaves_its_inputs_alone(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     transport, pool = operator[0], torch.rand(operator[1], 3)
     base, before = transport.base.clone(), pool.clone()
-    accumulate(pool, transport)
+    accumulate(pool, ready(transport))
     assert torch.equal(transport.base, base)
     assert torch.equal(pool, before)
 
 
-def test_scattering_is_the_adjoint_of_gathering(operator: tuple[Transport, int]) -> None:
+def test_scattering_is_the_adjoint_of_gathering(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     """⟨A x, g⟩ = ⟨x, Aᵀ g⟩."""
     transport, texels = _without_base(operator[0]), operator[1]
+    prepared = ready(transport)
     generator = torch.Generator().manual_seed(1)
     pool = torch.randn(texels, 3, generator=generator)
     grad = torch.randn(transport.base.shape, generator=generator)
-    left = (accumulate(pool, transport).double() * grad.double()).sum()
-    right = (pool.double() * kernels.scatter(grad, transport, texels).double()).sum()
+    left = (accumulate(pool, prepared).double() * grad.double()).sum()
+    right = (pool.double() * _scattered(grad, prepared, texels).double()).sum()
     # Rounding is bounded by eps times the number of terms of one sum times the inner product of absolute values.
     size = (accumulate_reference(pool.abs().double(), transport) * grad.abs().double()).sum()
     terms = max(_terms_per_pixel(transport), _terms_per_texel(transport))
@@ -263,39 +292,62 @@ def _terms_per_texel(transport: Transport) -> int:
     return int(torch.bincount(transport.taps.listed().index.long().reshape(-1)).max())
 
 
-def test_the_gradient_equals_autograd_through_the_definition(operator: tuple[Transport, int]) -> None:
+def test_the_gradient_equals_autograd_through_the_definition(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     transport, texels = operator
     grad = torch.randn(transport.base.shape, generator=torch.Generator().manual_seed(2))
-    pool = torch.rand(texels, 3, requires_grad=True)
-    accumulate(pool, transport).backward(grad)
+    found = _scattered(grad, ready(transport), texels)
     exact = torch.rand(texels, 3, dtype=torch.float64, requires_grad=True)
     accumulate_reference(exact, transport).backward(grad.double())
     bound = torch.zeros(texels, 3, dtype=torch.float64, requires_grad=True)
     accumulate_reference(bound, transport).backward(grad.abs().double())
-    assert pool.grad is not None
     assert exact.grad is not None
     assert bound.grad is not None
-    assert ((pool.grad.double() - exact.grad).abs() <= EPS * _terms_per_texel(transport) * bound.grad).all()
+    assert ((found.double() - exact.grad).abs() <= EPS * _terms_per_texel(transport) * bound.grad).all()
 
 
 def test_a_gradient_that_is_not_contiguous_is_read_rightly() -> None:
     transport = _transport()
     planes = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    grads = []
-    for grad in (planes.permute(0, 2, 3, 1), planes.permute(0, 2, 3, 1).contiguous()):
-        pool = torch.zeros(400, 3, requires_grad=True)
-        accumulate(pool, transport).backward(grad)
-        grads.append(pool.grad)
-    assert torch.equal(*grads)
+    for prepared in (transport, merged(transport)):
+        grads = [
+            _scattered(grad, prepared, 400)
+            for grad in (planes.permute(0, 2, 3, 1), planes.permute(0, 2, 3, 1).contiguous())
+        ]
+        assert torch.equal(*grads)
 
 
-def test_repeated_runs_give_the_same_bits(operator: tuple[Transport, int]) -> None:
+def test_repeated_runs_give_the_same_bits(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
     (transport, texels), pool = operator, torch.rand(operator[1], 3)
-    grad = torch.randn(transport.base.shape)
-    pictures = [accumulate(pool, transport) for _ in range(5)]
-    grads = [kernels.scatter(grad, transport, texels) for _ in range(5)]
+    grad, prepared = torch.randn(transport.base.shape), [ready(transport) for _ in range(5)]
+    pictures = [accumulate(pool, each) for each in prepared]
+    grads = [_scattered(grad, each, texels) for each in prepared]
     assert all(torch.equal(pictures[0], other) for other in pictures[1:])
     assert all(torch.equal(grads[0], other) for other in grads[1:])
+
+
+def test_merged_samples_keep_each_texel_of_a_pixel_once(operator: tuple[Transport, int]) -> None:
+    transport, texels = operator
+    found = merged(transport)
+    listed = transport.taps.listed()
+    key = transport.pixel.long()[:, None] * texels + listed.index.long()
+    expected = torch.unique(key[listed.weight > 0])
+    pixel = torch.repeat_interleave(found.pixel.long(), found.start.diff())
+    # Those that weigh next to nothing may be missing from either: a level is read as a blend.
+    pairs = pixel * texels + found.index.long()
+    assert len(torch.unique(pairs)) == len(pairs)
+    heavy = torch.unique(key[listed.weight > 1e-5])
+    assert torch.isin(heavy, pairs).all()
+    assert torch.isin(pairs, expected).all()
+
+
+def test_views_without_any_sample_show_the_base() -> None:
+    transport = _transport(samples=0)
+    assert torch.equal(accumulate(torch.rand(400, 3), merged(transport)), transport.base)
+    assert not _scattered(torch.ones_like(transport.base), merged(transport), 400).any()
 
 
 # --- vertex colours -------------------------------------------------------------------------------------------------
