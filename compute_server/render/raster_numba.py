@@ -1,4 +1,4 @@
-"""The CPU rasterizer: a scanline kernel compiled by numba, one view per thread.
+"""The CPU rasterizer: a scanline kernel compiled by numba, one view per thread, and views left over in bands of rows.
 
 The same homogeneous edge functions as the NumPy reference (``raster_numpy.py`` explains them), with a depth buffer. In
 each row a division finds the span between the edges, the edge functions themselves say where it ends exactly, and
@@ -8,6 +8,8 @@ seconds.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numba as nb
 import numpy as np
@@ -28,11 +30,15 @@ class NumbaRasterizer:
     def rasterize(self, geometry: Geometry, matrices: np.ndarray, height: int, width: int) -> Visibility:
         """Visibility on the geometry's device."""
         positions, triangles = geometry.on_host
+        bands, order = _bands(len(matrices), height, nb.get_num_threads())
         triangle, barycentric, sample, counts = _rasterize(
-            positions, triangles, np.ascontiguousarray(matrices, np.float64), height, width
+            positions, triangles, np.ascontiguousarray(matrices, np.float64), bands, height, width
         )
-        view_start = np.concatenate([[0], np.cumsum(counts)])
-        triangle, barycentric, sample = _together(triangle, barycentric, sample, view_start, height * width)
+        triangle, barycentric, sample = _together(
+            triangle, barycentric, sample, _begins(bands, height, width)[order], counts[order]
+        )
+        of_view = np.bincount(bands[:, 0], counts, len(matrices)).astype(np.int64)
+        view_start = np.concatenate([[0], np.cumsum(of_view)])
         return Visibility(
             triangle=_moved(triangle, geometry.device),
             barycentric=_moved(barycentric, geometry.device),
@@ -43,6 +49,29 @@ class NumbaRasterizer:
         )
 
 
+@functools.cache
+def _bands(views: int, height: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is drawn, so that consecutive shares of the same size keep all threads busy: whole views and, of those left
+    over, a band for each thread. View, first row and the row after the last, ``[B, 3]``; and their order by view and
+    row ``[B]``."""
+    whole = views // threads
+    bands = [
+        (view, first, end)
+        for thread in range(threads)
+        for view, first, end in (
+            *((thread * whole + i, 0, height) for i in range(whole)),
+            *((i, height * thread // threads, height * (thread + 1) // threads) for i in range(threads * whole, views)),
+        )
+    ]
+    table = np.array(bands, np.int64).reshape(-1, 3)
+    return table, np.lexsort((table[:, 1], table[:, 0]))
+
+
+def _begins(bands: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Where each band's samples begin among those of all views, ``[B]``."""
+    return np.asarray((bands[:, 0] * height + bands[:, 1]) * width)
+
+
 def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
     """`values` on `device`; to a GPU from pinned memory, so that nobody waits for it."""
     tensor = torch.from_numpy(values)
@@ -50,9 +79,9 @@ def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 @nb.njit(cache=True)
-def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-untyped-def]
+def _project(positions, matrix, height, width, top, clip, at):  # type: ignore[no-untyped-def]
     """Clip coordinates `clip` [V, 4], and where vertices beyond the near plane lie among the samples, `at` [V, 3]
-    (column, row and depth; NaN for the others)."""
+    (column, row after row `top`, and depth; NaN for the others)."""
     for vertex in range(np.uint64(positions.shape[0])):
         x, y, z = positions[vertex, 0], positions[vertex, 1], positions[vertex, 2]
         for row in range(np.uint64(4)):
@@ -61,7 +90,7 @@ def _project(positions, matrix, height, width, clip, at):  # type: ignore[no-unt
         if clip[vertex, 3] > 0.0 and clip[vertex, 2] + clip[vertex, 3] >= 0.0:
             at[vertex, 2] = clip[vertex, 2] / clip[vertex, 3]
             at[vertex, 0] = (clip[vertex, 0] / clip[vertex, 3] + 1.0) * 0.5 * width - 0.5
-            at[vertex, 1] = (1.0 - clip[vertex, 1] / clip[vertex, 3]) * 0.5 * height - 0.5
+            at[vertex, 1] = (1.0 - clip[vertex, 1] / clip[vertex, 3]) * 0.5 * height - 0.5 - top
 
 
 @nb.njit(cache=True, inline="always")
@@ -128,15 +157,16 @@ def _sample_grid(height, width):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, inline="always")
-def _box(clip, at, a, b, c, height, width):  # type: ignore[no-untyped-def]
+def _box(clip, at, a, b, c, first, rows, height, width):  # type: ignore[no-untyped-def]
     """Columns (left, right) and rows (top, bottom) of the samples that a triangle may cover, an ulp or two beyond
-    included; empty where left > right or top > bottom."""
+    included; empty where left > right or top > bottom. Rows are those of a band of so many, from row `first` on."""
     x_a, x_b, x_c, y_a, y_b, y_c = at[a, 0], at[b, 0], at[c, 0], at[a, 1], at[b, 1], at[c, 1]
     low, high, upper, lower = min(x_a, x_b, x_c), max(x_a, x_b, x_c), min(y_a, y_b, y_c), max(y_a, y_b, y_c)
     if np.isnan(x_a + x_b + x_c):
         low, high, upper, lower = _near_box(clip[a], clip[b], clip[c], height, width)
+        upper, lower = upper - first, lower - first
     left, right = max(np.ceil(low - 1e-6), 0.0), min(np.floor(high + 1e-6), width - 1.0)
-    top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), height - 1.0)
+    top, bottom = max(np.ceil(upper - 1e-6), 0.0), min(np.floor(lower + 1e-6), rows - 1.0)
     return left, right, top, bottom
 
 
@@ -221,36 +251,39 @@ def _hidden(at, a, b, c, box, farthest):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
-def _rasterize(positions, triangles, matrices, height, width):  # type: ignore[no-untyped-def]
-    """Triangle, barycentrics and sample index of every covered sample; those of view n begin at n · H · W, and the last
-    result, [N], says how many they are."""
-    views, area = matrices.shape[0], height * width
-    triangle, barycentric = np.empty(views * area, np.int32), np.empty((views * area, 2), np.float32)
-    sample, counts = np.empty(views * area, np.int32), np.empty(views, np.int64)
+def _rasterize(positions, triangles, matrices, bands, height, width):  # type: ignore[no-untyped-def]
+    """Triangle, barycentrics and sample index of every covered sample; those of a band (view n, rows i to j) begin at
+    (n · H + i) · W, and the last result, [B], says how many they are."""
+    size = matrices.shape[0] * height * width
+    triangle, barycentric = np.empty(size, np.int32), np.empty((size, 2), np.float32)
+    sample, counts = np.empty(size, np.int32), np.empty(bands.shape[0], np.int64)
     x, y = _sample_grid(height, width)
-    for view in nb.prange(views):
+    for at_band in nb.prange(bands.shape[0]):
+        view, first, end = bands[at_band]
         clip, at = np.empty((positions.shape[0], 4)), np.empty((positions.shape[0], 3))
-        _project(positions, matrices[view], height, width, clip, at)
-        winner = np.full((height, width), -1, np.int32)
-        _draw(clip, at, triangles, x, y, winner)
-        part = slice(view * area, (view + 1) * area)
-        counts[view] = _pack(winner, clip, triangles, x, y, triangle[part], barycentric[part], sample[part])
-        sample[view * area : view * area + counts[view]] += view * area
+        _project(positions, matrices[view], height, width, first, clip, at)
+        winner = np.full((end - first, width), -1, np.int32)
+        rows = y[first:end].copy()
+        _draw(clip, at, triangles, x, rows, np.float64(first), height, winner)
+        begin = (view * height + first) * width
+        part = slice(begin, begin + (end - first) * width)
+        counts[at_band] = _pack(winner, clip, triangles, x, rows, triangle[part], barycentric[part], sample[part])
+        sample[begin : begin + counts[at_band]] += begin
     return triangle, barycentric, sample, counts
 
 
 @nb.njit(cache=True, inline="always")
-def _draw(clip, at, triangles, x, y, winner):  # type: ignore[no-untyped-def]
-    """`winner` [H, W], −1 before, becomes the index of the nearest triangle.
+def _draw(clip, at, triangles, x, y, first, height, winner):  # type: ignore[no-untyped-def]
+    """`winner` [rows, W], −1 before, becomes the index of the nearest triangle.
 
     What faces away comes second: of a closed body most of it is hidden by then, and a look at a few tiles tells.
     """
-    height, width = winner.shape
-    depth = np.full((height, width), np.inf)
+    rows, width = winner.shape
+    depth = np.full((rows, width), np.inf)
     away, many = np.empty(triangles.shape[0], np.int32), np.uint64(0)
     for index in range(np.uint64(triangles.shape[0])):
         a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
-        box = _box(clip, at, a, b, c, height, width)
+        box = _box(clip, at, a, b, c, first, rows, height, width)
         if not (box[0] <= box[1] and box[2] <= box[3]):
             continue
         if _faces_away(at, a, b, c):
@@ -258,12 +291,12 @@ def _draw(clip, at, triangles, x, y, winner):  # type: ignore[no-untyped-def]
             many += np.uint64(1)
         else:
             _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner)
-    farthest = np.empty((height // TILE + 1, width // TILE + 1))
+    farthest = np.empty((rows // TILE + 1, width // TILE + 1))
     _farthest(depth, farthest)
     for i in range(many):
         index = away[i]
         a, b, c = np.uint64(triangles[index, 0]), np.uint64(triangles[index, 1]), np.uint64(triangles[index, 2])
-        box = _box(clip, at, a, b, c, height, width)
+        box = _box(clip, at, a, b, c, first, rows, height, width)
         if not _hidden(at, a, b, c, box, farthest):
             _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner)
 
@@ -295,13 +328,12 @@ def _pack(winner, clip, triangles, x, y, triangle, barycentric, sample):  # type
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _together(triangle, barycentric, sample, view_start, area):  # type: ignore[no-untyped-def]
-    """What :func:`_rasterize` gives, without the gaps between views."""
-    count = view_start[-1]
-    triangle_out, sample_out = np.empty(count, np.int32), np.empty(count, np.int32)
-    barycentric_out = np.empty((count, 2), np.float32)
-    for view in nb.prange(view_start.shape[0] - 1):
-        to, begin = slice(view_start[view], view_start[view + 1]), view * area
-        part = slice(begin, begin + view_start[view + 1] - view_start[view])
+def _together(triangle, barycentric, sample, begin, counts):  # type: ignore[no-untyped-def]
+    """What :func:`_rasterize` gives, without the gaps between bands, which are in order of view and row here."""
+    end = np.cumsum(counts)
+    triangle_out, sample_out = np.empty(end[-1], np.int32), np.empty(end[-1], np.int32)
+    barycentric_out = np.empty((end[-1], 2), np.float32)
+    for band in nb.prange(counts.shape[0]):
+        to, part = slice(end[band] - counts[band], end[band]), slice(begin[band], begin[band] + counts[band])
         triangle_out[to], sample_out[to], barycentric_out[to] = triangle[part], sample[part], barycentric[part]
     return triangle_out, barycentric_out, sample_out

@@ -15,6 +15,7 @@ import torch
 from helpers import raycast
 from helpers.scenes import camera, cylinder, merged, mesh, orthographic, overhead, perspective, plane, sphere
 
+from compute_server.render import raster_numba
 from compute_server.render.geometry import clip_from_world, from_mesh
 from compute_server.render.rasterizer import Rasterizer, Visibility, choose, nvdiffrast_installed, pack
 from shared.errors import InvalidInput
@@ -285,6 +286,24 @@ def test_numba_and_numpy_choose_the_same_triangles_everywhere() -> None:
         ours = [Candidate(choose(name, cpu), cpu, DOUBLE).draw(body, cameras) for name in ("numba", "numpy")]
         disagreeing = (_dense(ours[0]) != _dense(ours[1])).sum()
         assert disagreeing == 0
+
+
+@pytest.mark.parametrize("threads", [2, 3, 64], ids=lambda count: f"{count} threads")
+@pytest.mark.parametrize("count", [1, 2, 5], ids=lambda count: f"{count} views")
+def test_bands_of_views_are_the_same_as_whole_views(monkeypatch: pytest.MonkeyPatch, count: int, threads: int) -> None:
+    """With more threads than views, and with more than rows."""
+    wall, cut = _near_wall()
+    body = merged(wall, sphere())
+    cameras = (*cut, *(camera((3 * np.cos(turn), 3 * np.sin(turn), 1.5)) for turn in range(4)))[:count]
+    geometry, matrices = from_mesh(body), clip_from_world(cameras)
+    seen = []
+    for each in (1, threads):
+        monkeypatch.setattr(raster_numba.nb, "get_num_threads", lambda each=each: each)
+        seen.append(raster_numba.NumbaRasterizer().rasterize(geometry, matrices, HEIGHT, WIDTH))
+    whole, bands = seen
+    assert len(whole.triangle) > 100
+    for name in ("triangle", "barycentric", "sample", "view_start"):
+        assert torch.equal(getattr(bands, name), getattr(whole, name)), name
 
 
 def test_packing_keeps_covered_samples_in_order() -> None:

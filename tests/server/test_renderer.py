@@ -227,6 +227,20 @@ def test_pictures_are_linear_in_light() -> None:
     torch.testing.assert_close(_linear(sphere(), [shot(cam, both)], texture), sum(apart), rtol=64 * EPS, atol=1e-7)
 
 
+# --- views that are kept --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [MipLayout.of(32, 64), None], ids=["texture", "vertex colours"])
+@pytest.mark.parametrize("samples", [1, 4, 9])
+def test_views_that_are_kept_look_the_same_as_others(layout: MipLayout | None, samples: int) -> None:
+    renderer = _renderer(sphere(), layout)
+    pool = torch.rand(layout.starts[-1] if layout else renderer.geometry.positions.shape[0], 3)
+    prepared = renderer.prepare(_gradient_views(), 24, samples)
+    kept = renderer.prepare_kept(_gradient_views(), 24, samples)
+    # The sum of up to eight texels of each sample, in another order.
+    torch.testing.assert_close(accumulate(pool, kept), accumulate(pool, prepared), rtol=8 * samples * EPS, atol=0)
+
+
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
