@@ -15,9 +15,10 @@ from torch import Tensor
 
 from .color_kernels import decoded, decoded_slope
 from .taps import MipLayout
+from .vectors import alike, fma, load, store
 
 BLOCK = 1024
-_f = np.float32
+_f, _u = np.float32, np.uint64
 
 
 @dataclass(frozen=True)
@@ -262,21 +263,34 @@ def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore
 @nb.njit(cache=True)
 def _copy_texels(grad, coarse, width, texel, sums):  # type: ignore[no-untyped-def]
     """`sums` becomes the gradients of consecutive texels from `texel` on, by rows, as :func:`_add_texel` has them."""
-    for i in range(np.uint64(sums.shape[0])):
-        sums[i] = grad[np.uint64(3) * texel + i]
     if not coarse.shape[0]:
+        for i in range(np.uint64(sums.shape[0])):
+            sums[i] = grad[_u(3) * texel + i]
         return
-    done, count = np.uint64(0), np.uint64(sums.shape[0]) // np.uint64(3)
+    done, count = _u(0), _u(sums.shape[0]) // _u(3)
     while done < count:
         row = (texel + done) // width
         column = texel + done - row * width
-        above = (row >> np.uint64(1)) * (width >> np.uint64(1))
+        above = (row >> _u(1)) * (width >> _u(1)) + (column >> _u(1))
         many = min(width - column, count - done)
-        for i in range(many):
-            at, to = np.uint64(3) * (above + ((column + i) >> np.uint64(1))), np.uint64(3) * (done + i)
-            for channel in range(np.uint64(3)):
-                sums[to + channel] += _f(0.25) * coarse[at + channel]
+        _copy_row(grad, _u(3) * (texel + done), coarse, _u(3) * above, column & _u(1), many, sums, _u(3) * done)
         done += many
+
+
+@nb.njit(cache=True)
+def _copy_row(grad, at, coarse, above, second, many, sums, to):  # type: ignore[no-untyped-def]
+    """The part of :func:`_copy_texels` that lies in one row: two texels, of which the first may be the `second`, take
+    their share of each on the level above."""
+    quarter, end = alike(_f(0.25)), to + _u(3) * many
+    while to < end:
+        share = load(coarse, above)
+        if not second:
+            store(sums, to, fma(quarter, share, load(grad, at)))
+            to, at = to + _u(3), at + _u(3)
+        if to < end:
+            store(sums, to, fma(quarter, share, load(grad, at)))
+            to, at = to + _u(3), at + _u(3)
+        above, second = above + _u(3), _u(0)
 
 
 @nb.njit(cache=True)
