@@ -229,6 +229,14 @@ def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corn
     _compare_with_definition(found)
 
 
+@pytest.mark.parametrize("held", [1, 2, 67], ids=lambda count: f"{count} held")
+def test_the_gradient_of_texels_from_any_column_on_equals_the_definition(held: int) -> None:
+    """Parameters that are consecutive, but of which the first lies anywhere in a row, and in a block of 2 × 2."""
+    weight = np.ones(64 * 64, np.float32)
+    weight[:held] = 0
+    _compare_with_definition(texture_model(scene(quad(WHOLE, [1, 1, 1, 1]), noise(64)), weight, CPU))
+
+
 def test_the_compiled_pool_of_vertex_colours_equals_the_definition() -> None:
     _compare_with_definition(model(quad(WHOLE, [1, 0, 0.5, 0]), VertexTexture(RNG.integers(0, 256, (4, 3), np.uint8))))
 
