@@ -41,6 +41,8 @@ from .views import fixed_views, generators, random_views
 #: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
 #: much there is. A GPU takes as many as it can hold.
 AT_ONCE = 32
+#: Fixed views are kept up to about so much; the rest are made ready again when it is their turn.
+KEPT_BYTES = 1 << 30
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25
 VALIDATION_VIEWS = 16
@@ -83,6 +85,11 @@ class Batch:
 
     views: Sequence[View]
     parts: Sequence[tuple[Sequence[View], Prepared]]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return sum(prepared.nbytes for _, prepared in self.parts)
 
 
 @dataclass
@@ -357,9 +364,13 @@ class _Batches:
     def _fixed_batch(self, step: int) -> Batch:
         views, size = fixed_views(self._problem.job.scene.rig), self._problem.job.settings.views
         number = step % math.ceil(len(views) / size)
-        if number not in self._fixed:
-            self._fixed[number] = self._prepared(views[number * size : (number + 1) * size], step, kept=True)
-        return self._fixed[number]
+        if number in self._fixed:
+            return self._fixed[number]
+        kept = sum(batch.nbytes for batch in self._fixed.values()) < KEPT_BYTES
+        batch = self._prepared(views[number * size : (number + 1) * size], step, kept=kept)
+        if kept:
+            self._fixed[number] = batch
+        return batch
 
     def _prepared(self, views: Sequence[View], step: int, *, kept: bool = False) -> Batch:
         renderer = self._problem.renderer

@@ -39,8 +39,8 @@ class GradientPools:
         """Not cleared. `layout` is that of the texture; None: vertex colours."""
         parts = max(1, min(nb.get_num_threads(), MAX_SCATTER_BYTES // (12 * texels)))
         return cls(
-            result=np.empty(3 * texels, np.float32),
-            others=np.empty((parts - 1, 3 * texels), np.float32),
+            result=torch.empty(3 * texels).numpy(),
+            others=torch.empty(parts - 1, 3 * texels).numpy(),
             cleared=np.zeros((parts, (texels >> BLOCK_BITS) + 1), np.bool_),
             large=texels if layout is None else _large(layout),
         )

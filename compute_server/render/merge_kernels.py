@@ -22,16 +22,18 @@ from .sampling_kernels import listed
 from .taps import Merged, MipTaps, Taps, Transport
 from .vectors import fma, load, store
 
+#: About so many are looked at at once.
+SAMPLES = 1 << 16
 _u = np.uint64
 
 
 def merged(transport: Transport) -> Merged:
-    """`transport` with one list of texels for each pixel. One view at a time for each thread: all texels of each sample
-    take several times the memory."""
-    bounds = transport.view_start.tolist()
+    """`transport` with one list of texels for each pixel. Some rows of pixels at a time for each thread: all texels of
+    each sample take several times the memory."""
+    cuts = _cuts(transport)
     with ThreadPoolExecutor(nb.get_num_threads(), "merge") as threads:
-        views = list(threads.map(functools.partial(_merged_view, transport), bounds[:-1], bounds[1:]))
-    index, weight, pixel, count = (torch.cat([view[i] for view in views]) for i in range(4))
+        parts = list(threads.map(functools.partial(_merged_part, transport), cuts[:-1], cuts[1:]))
+    index, weight, pixel, count = (torch.cat([part[i] for part in parts]) for i in range(4))
     return Merged(
         index=index,
         weight=weight.view(-1, 3),
@@ -42,8 +44,16 @@ def merged(transport: Transport) -> Merged:
     )
 
 
-def _merged_view(transport: Transport, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of one view: texels ``[Q]`` and their weights ``[3 Q]``, pixels and how many texels each has ``[C]``."""
+def _cuts(transport: Transport) -> list[int]:
+    """Where samples are cut into parts, of which each begins with a row of pixels: the first of them, and their end."""
+    width = transport.base.shape[2]
+    row = torch.div(transport.pixel, width, rounding_mode="floor")  # samples come row by row
+    starts = torch.searchsorted(row, row[::SAMPLES].contiguous())
+    return [*torch.unique_consecutive(starts).tolist(), len(row)] if len(row) else [0, 0]
+
+
+def _merged_part(transport: Transport, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of some samples: texels ``[Q]`` and their weights ``[3 Q]``, pixels and how many texels each has ``[C]``."""
     taps, light, pixel = transport.taps, transport.light[begin:end], transport.pixel[begin:end]
     if isinstance(taps, MipTaps):
         taps = listed(MipTaps(taps.place[begin:end], taps.layout))

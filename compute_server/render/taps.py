@@ -80,6 +80,12 @@ class Transport:
     view_start: Tensor
     base: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        taps = (self.taps.place,) if isinstance(self.taps, MipTaps) else (self.taps.index, self.taps.weight)
+        return _nbytes(*taps, self.light, self.pixel, self.base)
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -97,9 +103,18 @@ class Merged:
     base: Tensor
     layout: MipLayout | None
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return _nbytes(self.index, self.weight, self.pixel, self.start, self.base)
+
 
 #: What a renderer draws.
 Prepared: TypeAlias = Transport | Merged
+
+
+def _nbytes(*tensors: Tensor) -> int:
+    return sum(each.nbytes for each in tensors)
 
 
 def _bilinear(uv: Tensor, level: Tensor, share: Tensor, sizes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

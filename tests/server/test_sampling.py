@@ -11,7 +11,7 @@ import torch
 from helpers.scenes import camera, overhead, plane, sphere
 from torch import Tensor
 
-from compute_server.render import gbuffer, gradient_pools
+from compute_server.render import gbuffer, gradient_pools, merge_kernels
 from compute_server.render import sampling_kernels as kernels
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.merge_kernels import merged
@@ -342,6 +342,15 @@ def test_merged_samples_keep_each_texel_of_a_pixel_once(operator: tuple[Transpor
     heavy = torch.unique(key[listed.weight > 1e-5])
     assert torch.isin(heavy, pairs).all()
     assert torch.isin(pairs, expected).all()
+
+
+def test_merging_in_many_parts_gives_the_same(operator: tuple[Transport, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, _ = operator
+    whole = merged(transport)
+    monkeypatch.setattr(merge_kernels, "SAMPLES", 50)
+    parts = merged(transport)
+    for name in ("index", "weight", "pixel", "start"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name)), name
 
 
 def test_views_without_any_sample_show_the_base() -> None:

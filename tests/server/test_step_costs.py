@@ -101,6 +101,15 @@ def test_fixed_views_are_rasterised_once_and_others_once_in_each_step(
     assert problem.renderer.rasterizer.calls == calls
 
 
+def test_fixed_views_beyond_what_may_be_kept_are_made_ready_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimize._Best, "_judge", lambda *_: 0.0)
+    problem = _problem("cpu", sampling="fixed", steps=6)
+    monkeypatch.setattr(optimize, "KEPT_BYTES", 1)
+    optimise(problem, Recorder())
+    # Of three batches, each of which has its turn twice, the first is kept.
+    assert problem.renderer.rasterizer.calls == 1 + 2 * 2
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_step_takes_little_memory_and_crosses_between_devices_no_more_than_it_must(device: str) -> None:
     problem = _problem(device)
@@ -128,4 +137,5 @@ def test_new_views_take_no_more_than_their_samples_need() -> None:
     with Ledger() as ledger:
         batch = problem.renderer.prepare(views, problem.size, 4)
     # 28 bytes are kept of each sample: where it looks, its light, its pixel.
+    assert batch.nbytes == 28 * len(batch.pixel) + batch.base.nbytes
     assert ledger.bytes < 40 * len(batch.pixel) + 3 * batch.base.nbytes
