@@ -41,8 +41,9 @@ from .views import fixed_views, generators, random_views
 #: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
 #: much there is. A GPU takes as many as it can hold.
 AT_ONCE = 32
-#: Fixed views are kept up to about so much; the rest are made ready again when it is their turn.
-KEPT_BYTES = 1 << 30
+#: On a CPU, fixed views are kept up to so many pixels (a few hundred views of 224², some 1.5 GB where the object covers
+#: a third of them); the rest are made ready again when it is their turn. A GPU keeps what its memory holds.
+KEPT_PIXELS = 1 << 24
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25
 VALIDATION_VIEWS = 16
@@ -85,11 +86,6 @@ class Batch:
 
     views: Sequence[View]
     parts: Sequence[tuple[Sequence[View], Prepared]]
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory it takes."""
-        return sum(prepared.nbytes for _, prepared in self.parts)
 
 
 @dataclass
@@ -305,7 +301,8 @@ def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
 
 
 class _Batches:
-    """Prepared views for each step: the rig's own, kept, or new ones every time, with a share of mined ones.
+    """Prepared views for each step: the rig's own, kept as far as memory goes, or new ones every time, with a share of
+    mined ones.
 
     On a CPU those of the next step are made ready while the classifiers look at this one's, where that takes less time
     (:class:`Ahead`); mined ones wait for the texture. A step whose views are too many for the device's memory is taken
@@ -366,7 +363,9 @@ class _Batches:
         number = step % math.ceil(len(views) / size)
         if number in self._fixed:
             return self._fixed[number]
-        kept = sum(batch.nbytes for batch in self._fixed.values()) < KEPT_BYTES
+        # By the settings alone: a process that goes on with a job draws each batch as the one before it did.
+        pixels = (number + 1) * size * self._problem.size**2
+        kept = self._problem.device.type != "cpu" or pixels <= KEPT_PIXELS
         batch = self._prepared(views[number * size : (number + 1) * size], step, kept=kept)
         if kept:
             self._fixed[number] = batch

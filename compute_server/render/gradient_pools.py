@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .taps import MipLayout
-from .vectors import alike, fma, load, store
+from .vectors import fma, load, store
 
 #: Each thread that scatters has a pool of its own; for large textures fewer threads take part.
 MAX_SCATTER_BYTES = 256 << 20
@@ -27,7 +27,7 @@ class GradientPools:
     """Pools of so many `texels`, flat: ``result [3 T]`` is that of the first thread, ``others [threads − 1, 3 T]``
     those of the others, and ``cleared [threads, blocks]`` says which blocks have been begun. All but the first
     ``large`` texels are cleared by whoever begins (:func:`begin`), those when something comes to them
-    (:func:`clear`)."""
+    (:func:`reach`)."""
 
     result: np.ndarray
     others: np.ndarray
@@ -70,7 +70,7 @@ def begin(pool, cleared, large):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def clear(pool, cleared, texel):  # type: ignore[no-untyped-def]
+def _clear(pool, cleared, texel):  # type: ignore[no-untyped-def]
     """Clear the block of a texel where that has not been done."""
     block = texel >> _u(BLOCK_BITS)
     if not cleared[block]:
@@ -81,23 +81,31 @@ def clear(pool, cleared, texel):  # type: ignore[no-untyped-def]
             pool[i] = 0
 
 
-@nb.njit(cache=True)
-def clear_four(pool, cleared, at):  # type: ignore[no-untyped-def]
-    """Clear the blocks of four texels where that has not been done."""
+@nb.njit(cache=True, inline="always")
+def reach(pool, cleared, large, texel):  # type: ignore[no-untyped-def]
+    """Before something is added to a texel."""
+    if texel < _u(large):
+        _clear(pool, cleared, texel)
+
+
+@nb.njit(cache=True, inline="always")
+def reach_four(pool, cleared, large, at):  # type: ignore[no-untyped-def]
+    """Before something is added to four texels of one level."""
     a, b, c, d = at
-    bits = _u(BLOCK_BITS)
-    if not (cleared[a >> bits] & cleared[b >> bits] & cleared[c >> bits] & cleared[d >> bits]):
-        clear(pool, cleared, a)
-        clear(pool, cleared, b)
-        clear(pool, cleared, c)
-        clear(pool, cleared, d)
+    if a < _u(large):
+        bits = _u(BLOCK_BITS)
+        if not (cleared[a >> bits] & cleared[b >> bits] & cleared[c >> bits] & cleared[d >> bits]):
+            _clear(pool, cleared, a)
+            _clear(pool, cleared, b)
+            _clear(pool, cleared, c)
+            _clear(pool, cleared, d)
 
 
 @nb.njit(cache=True)
 def add(pool, texel, weight, color):  # type: ignore[no-untyped-def]
-    """Add a share of a colour to a texel's."""
+    """Add a colour to a texel's, as much of each channel as it weighs."""
     at = _u(3) * texel
-    store(pool, at, fma(alike(weight), color, load(pool, at)))
+    store(pool, at, fma(weight, color, load(pool, at)))
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)

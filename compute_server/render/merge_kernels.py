@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .compiled import PIECE, flat
-from .gradient_pools import GradientPools, begin, clear
+from .gradient_pools import GradientPools, add, begin, reach
 from .sampling_kernels import listed
 from .taps import Merged, MipTaps, Taps, Transport
 from .vectors import fma, load, store
@@ -40,7 +40,7 @@ def merged(transport: Transport) -> Merged:
         pixel=pixel,
         start=torch.cat([torch.zeros(1, dtype=torch.int64), count.cumsum(0)]),
         base=transport.base,
-        layout=transport.taps.layout if isinstance(transport.taps, MipTaps) else None,
+        layout=transport.layout,
     )
 
 
@@ -52,23 +52,23 @@ def _cuts(transport: Transport) -> list[int]:
     return [*torch.unique_consecutive(starts).tolist(), len(row)] if len(row) else [0, 0]
 
 
-def _merged_part(transport: Transport, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _merged_part(transport: Transport, first: int, end: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of some samples: texels ``[Q]`` and their weights ``[3 Q]``, pixels and how many texels each has ``[C]``."""
-    taps, light, pixel = transport.taps, transport.light[begin:end], transport.pixel[begin:end]
+    taps, light, pixel = transport.taps, transport.light[first:end], transport.pixel[first:end]
     if isinstance(taps, MipTaps):
-        taps = listed(MipTaps(taps.place[begin:end], taps.layout))
+        taps = listed(MipTaps(taps.place[first:end], taps.layout))
     else:
-        taps = Taps(taps.index[begin:end], taps.weight[begin:end])
-    covered, samples = torch.unique(pixel, return_counts=True)
-    order = torch.argsort(pixel, stable=True)
+        taps = Taps(taps.index[first:end], taps.weight[first:end])
+    # Not torch's, which would have threads of its own in each of these.
+    covered, samples = np.unique(pixel.numpy(), return_counts=True)
+    order = np.argsort(pixel.numpy(), kind="stable")
     size = taps.index.numel()
     index, weight, count = np.empty(size, np.int32), np.zeros(3 * size, np.float32), np.empty(len(covered), np.int64)
     run: Any = _merge
-    each = (order, samples, taps.index, taps.weight)
-    many = run(*(values.numpy() for values in each), flat(light), index, weight, count)
-    found = (index[:many].copy(), weight[: 3 * many].copy(), count)
-    index_of, weight_of, count_of = (torch.from_numpy(values) for values in found)
-    return index_of, weight_of, covered, count_of
+    many = run(order, samples, taps.index.numpy(), taps.weight.numpy(), flat(light), index, weight, count)
+    found = (index[:many].copy(), weight[: 3 * many].copy(), covered, count)
+    index_of, weight_of, pixel_of, count_of = (torch.from_numpy(values) for values in found)
+    return index_of, weight_of, pixel_of, count_of
 
 
 @nb.njit(cache=True, nogil=True)
@@ -144,7 +144,5 @@ def _scatter(grad, index, weight, pixel, start, result, others, cleared, large):
             color = load(grad, _u(3) * _u(pixel[i]))
             for q in range(_u(start[i]), _u(start[i + _u(1)])):
                 texel = _u(index[q])
-                if texel < _u(large):
-                    clear(pool, mine, texel)
-                at = _u(3) * texel
-                store(pool, at, fma(load(weight, _u(3) * q), color, load(pool, at)))
+                reach(pool, mine, large, texel)
+                add(pool, texel, load(weight, _u(3) * q), color)

@@ -103,18 +103,18 @@ def _place_texels(theta, start, weight, follow, original, linear, pool, parts): 
     for part in nb.prange(parts):
         values, weights = np.zeros((BLOCK, 3), np.float32), np.zeros(BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            begin, count = np.uint64(block * BLOCK), np.uint64(min(BLOCK, texels - block * BLOCK))
-            k = np.uint64(max(follow[begin], 0))
+            begin, count = _u(block * BLOCK), _u(min(BLOCK, texels - block * BLOCK))
+            k = _u(max(follow[begin], 0))
             if _consecutive(follow[begin : begin + count]) and _all_free(weight[k : k + count]):
                 _clip(theta[k : k + count].reshape(-1), linear, pool[begin : begin + count].reshape(-1))
                 continue
             for i in range(count):
-                k = np.uint64(max(follow[begin + i], 0))
+                k = _u(max(follow[begin + i], 0))
                 weights[i] = weight[k]
                 values[i, 0], values[i, 1], values[i, 2] = theta[k, 0], theta[k, 1], theta[k, 2]
             if not _all_free(weights[:count]):
                 for i in range(count):
-                    k = np.uint64(max(follow[begin + i], 0))
+                    k = _u(max(follow[begin + i], 0))
                     _mask(values[i], start[k], weight[k])
             _clip(values.reshape(-1), linear, values.reshape(-1))
             for i in range(count):
@@ -170,14 +170,14 @@ def _build_levels(pool, sizes, starts):  # type: ignore[no-untyped-def]
     for level in range(1, sizes.shape[0]):
         columns, below = sizes[level, 1], sizes[level - 1, 1]
         for row in nb.prange(sizes[level, 0]):
-            to = np.uint64(starts[level] + row * columns)
-            low = np.uint64(starts[level - 1] + 2 * row * below)
-            high = low + np.uint64(below)
-            for column in range(np.uint64(columns)):
-                at = np.uint64(2) * column
+            to = _u(starts[level] + row * columns)
+            low = _u(starts[level - 1] + 2 * row * below)
+            high = low + _u(below)
+            for column in range(_u(columns)):
+                at = _u(2) * column
                 for channel in range(3):
                     left = pool[low + at, channel] + pool[high + at, channel]
-                    right = pool[low + at + np.uint64(1), channel] + pool[high + at + np.uint64(1), channel]
+                    right = pool[low + at + _u(1), channel] + pool[high + at + _u(1), channel]
                     pool[to + column, channel] = _f(0.25) * (left + right)
 
 
@@ -188,16 +188,16 @@ def _sum_levels(grad, sizes, starts, coarse):  # type: ignore[no-untyped-def]
     for level in range(levels - 1, 0, -1):
         columns = sizes[level, 1]
         for row in nb.prange(sizes[level, 0]):
-            at = np.uint64(starts[level] + row * columns)
-            to = at - np.uint64(starts[1])
-            above = np.uint64(0)
+            at = _u(starts[level] + row * columns)
+            to = at - _u(starts[1])
+            above = _u(0)
             if level + 1 < levels:
-                above = np.uint64(starts[level + 1] - starts[1] + (row // 2) * sizes[level + 1, 1])
-            for column in range(np.uint64(columns)):
+                above = _u(starts[level + 1] - starts[1] + (row // 2) * sizes[level + 1, 1])
+            for column in range(_u(columns)):
                 for channel in range(3):
                     total = grad[at + column, channel]
                     if level + 1 < levels:
-                        total += _f(0.25) * coarse[above + (column >> np.uint64(1)), channel]
+                        total += _f(0.25) * coarse[above + (column >> _u(1)), channel]
                     coarse[to + column, channel] = total
 
 
@@ -206,8 +206,8 @@ def _add_texel(grad, coarse, width, texel, sums, at):  # type: ignore[no-untyped
     """Add the gradient of one texel, with what comes to it by the level above, to ``sums[at]``."""
     row = np.uint32(texel) // np.uint32(width)
     column = np.uint32(texel) - row * np.uint32(width)
-    above = np.uint64((row >> np.uint32(1)) * (np.uint32(width) >> np.uint32(1)) + (column >> np.uint32(1)))
-    r, g, b = grad[np.uint64(texel), 0], grad[np.uint64(texel), 1], grad[np.uint64(texel), 2]
+    above = _u((row >> np.uint32(1)) * (np.uint32(width) >> np.uint32(1)) + (column >> np.uint32(1)))
+    r, g, b = grad[_u(texel), 0], grad[_u(texel), 1], grad[_u(texel), 2]
     if coarse.shape[0]:
         r += _f(0.25) * coarse[above, 0]
         g += _f(0.25) * coarse[above, 1]
@@ -248,15 +248,15 @@ def _to_parameters(  # type: ignore[no-untyped-def]
 def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore[no-untyped-def]
     """`sums` becomes the gradients of parameters: those of their own texels, and of their padding."""
     if _consecutive(own):
-        _copy_texels(grad.reshape(-1), coarse.reshape(-1), np.uint64(width), np.uint64(own[0]), sums.reshape(-1))
+        _copy_texels(grad.reshape(-1), coarse.reshape(-1), _u(width), _u(own[0]), sums.reshape(-1))
     else:
-        for i in range(np.uint64(own.shape[0])):
+        for i in range(_u(own.shape[0])):
             sums[i, 0] = sums[i, 1] = sums[i, 2] = _f(0)
             _add_texel(grad, coarse, width, own[i], sums, i)
     if first[0] == first[-1]:
         return
-    for i in range(np.uint64(own.shape[0])):
-        for q in range(first[i], first[i + np.uint64(1)]):
+    for i in range(_u(own.shape[0])):
+        for q in range(first[i], first[i + _u(1)]):
             _add_texel(grad, coarse, width, padding[q], sums, i)
 
 
@@ -264,7 +264,7 @@ def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore
 def _copy_texels(grad, coarse, width, texel, sums):  # type: ignore[no-untyped-def]
     """`sums` becomes the gradients of consecutive texels from `texel` on, by rows, as :func:`_add_texel` has them."""
     if not coarse.shape[0]:
-        for i in range(np.uint64(sums.shape[0])):
+        for i in range(_u(sums.shape[0])):
             sums[i] = grad[_u(3) * texel + i]
         return
     done, count = _u(0), _u(sums.shape[0]) // _u(3)

@@ -10,6 +10,7 @@ seconds.
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numba as nb
 import numpy as np
@@ -51,17 +52,16 @@ class NumbaRasterizer:
 
 @functools.cache
 def _bands(views: int, height: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """What is drawn, so that consecutive shares of the same size keep all threads busy: whole views and, of those left
-    over, a band for each thread. View, first row and the row after the last, ``[B, 3]``; and their order by view and
-    row ``[B]``."""
-    whole = views // threads
+    """What is drawn, so that consecutive shares of the same size keep all threads busy: whole views, and those left
+    over in no more bands than there are threads, since all of the geometry is looked at for each band. View, first row
+    and the row after the last, ``[B, 3]``; and their order by view and row ``[B]``."""
+    whole, left = views // threads, views % threads
+    cuts = [height * i // (threads // left) for i in range(threads // left + 1)] if left else []
+    parts = [(threads * whole + i, first, end) for i in range(left) for first, end in itertools.pairwise(cuts)]
     bands = [
-        (view, first, end)
+        band
         for thread in range(threads)
-        for view, first, end in (
-            *((thread * whole + i, 0, height) for i in range(whole)),
-            *((i, height * thread // threads, height * (thread + 1) // threads) for i in range(threads * whole, views)),
-        )
+        for band in (*((thread * whole + i, 0, height) for i in range(whole)), *parts[thread : thread + 1])
     ]
     table = np.array(bands, np.int64).reshape(-1, 3)
     return table, np.lexsort((table[:, 1], table[:, 0]))
@@ -180,7 +180,7 @@ def _bound(slope, half):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, inline="always")
 def _draw_triangle(index, clip, a, b, c, box, x, y, depth, winner):  # type: ignore[no-untyped-def]
-    """Depth-test one triangle into `depth` and `winner` [H, W], within its `box`."""
+    """Depth-test one triangle into `depth` and `winner` [rows, W], within its `box`."""
     a_x, a_y, a_1, b_x, b_y, b_1, c_x, c_y, c_1, det = _edges(clip, a, b, c)
     if det == 0.0:
         return
@@ -330,9 +330,9 @@ def _pack(winner, clip, triangles, x, y, triangle, barycentric, sample):  # type
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _together(triangle, barycentric, sample, begin, counts):  # type: ignore[no-untyped-def]
     """What :func:`_rasterize` gives, without the gaps between bands, which are in order of view and row here."""
-    end = np.cumsum(counts)
-    triangle_out, sample_out = np.empty(end[-1], np.int32), np.empty(end[-1], np.int32)
-    barycentric_out = np.empty((end[-1], 2), np.float32)
+    end, total = np.cumsum(counts), counts.sum()
+    triangle_out, sample_out = np.empty(total, np.int32), np.empty(total, np.int32)
+    barycentric_out = np.empty((total, 2), np.float32)
     for band in nb.prange(counts.shape[0]):
         to, part = slice(end[band] - counts[band], end[band]), slice(begin[band], begin[band] + counts[band])
         triangle_out[to], sample_out[to], barycentric_out[to] = triangle[part], sample[part], barycentric[part]

@@ -54,7 +54,8 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
 
 
 def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
-    """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``; differentiable with respect to the pool."""
+    """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``, which has to be float32 for merged samples; differentiable
+    with respect to it."""
     if isinstance(transport, Merged):
         return _Compiled.apply(pool, transport)  # type: ignore[no-any-return]
     if pool.dtype != torch.float32:

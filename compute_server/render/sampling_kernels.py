@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .compiled import BLOCK, PIECE, flat, log2, mix
-from .gradient_pools import GradientPools, add, begin, clear, clear_four
+from .gradient_pools import GradientPools, add, begin, reach, reach_four
 from .taps import MipLayout, MipTaps, Taps, Transport
 from .vectors import NOTHING, alike, fma, load, store
 
@@ -59,9 +59,8 @@ def gather(pool: Tensor, transport: Transport) -> Tensor:
 
 def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    mips = isinstance(transport.taps, MipTaps)
-    pools = GradientPools.of(texels, transport.taps.layout if isinstance(transport.taps, MipTaps) else None)
-    run: Any = _scatter_mips if mips else _scatter
+    pools = GradientPools.of(texels, transport.layout)
+    run: Any = _scatter_mips if isinstance(transport.taps, MipTaps) else _scatter
     run(flat(grad), *_arrays(transport), *pools.arrays)
     return pools.summed()
 
@@ -108,9 +107,8 @@ def _scatter(grad, index, weight, light, pixel, result, others, cleared, large):
             color = fma(load(grad, _u(3) * _u(pixel[p])), load(light, _u(3) * p), NOTHING)
             for k in range(_u(index.shape[1])):
                 texel = _u(index[p, k])
-                if texel < _u(large):
-                    clear(pool, mine, texel)
-                add(pool, texel, weight[p, k], color)
+                reach(pool, mine, large, texel)
+                add(pool, texel, alike(weight[p, k]), color)
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
@@ -223,10 +221,9 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
 def _give(pool, cleared, large, index, weight, k, color):  # type: ignore[no-untyped-def]
     """Give four taps, which lie on one level, their shares of a colour."""
     at, w = _taps(index, weight, k)
-    if at[0] < _u(large):
-        clear_four(pool, cleared, at)
+    reach_four(pool, cleared, large, at)
     for tap in nb.literal_unroll((0, 1, 2, 3)):
-        add(pool, at[tap], w[tap], color)
+        add(pool, at[tap], alike(w[tap]), color)
 
 
 def listed(taps: MipTaps) -> Taps:

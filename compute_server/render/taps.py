@@ -81,10 +81,9 @@ class Transport:
     base: Tensor
 
     @property
-    def nbytes(self) -> int:
-        """How much memory it takes."""
-        taps = (self.taps.place,) if isinstance(self.taps, MipTaps) else (self.taps.index, self.taps.weight)
-        return _nbytes(*taps, self.light, self.pixel, self.base)
+    def layout(self) -> MipLayout | None:
+        """That of the texture; None where taps are listed, as those of vertex colours are."""
+        return self.taps.layout if isinstance(self.taps, MipTaps) else None
 
 
 @dataclass(frozen=True)
@@ -103,18 +102,9 @@ class Merged:
     base: Tensor
     layout: MipLayout | None
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory it takes."""
-        return _nbytes(self.index, self.weight, self.pixel, self.start, self.base)
-
 
 #: What a renderer draws.
 Prepared: TypeAlias = Transport | Merged
-
-
-def _nbytes(*tensors: Tensor) -> int:
-    return sum(each.nbytes for each in tensors)
 
 
 def _bilinear(uv: Tensor, level: Tensor, share: Tensor, sizes: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ from llvmlite import ir
 from numba import extending
 from numba.core import cgutils, types
 
+from . import compiled  # noqa: F401 - it says where compiled code is kept, before there is any
+
 #: The colour that adds nothing.
 NOTHING = (np.float32(0), np.float32(0), np.float32(0), np.float32(0))
 #: What it makes takes fewer arguments than the functions below, which numba's own types do not say.
@@ -30,6 +32,8 @@ _PAIR, _FOUR = ir.VectorType(_FLOAT, 2), ir.VectorType(_FLOAT, 4)
 def load(typing: Any, values: Any, at: Any) -> Any:
     """The colour whose channels lie at `at` and after it (uint64) in the flat `values` (float32). Reads no further."""
     del typing, at
+    if not _flat(values):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         first = _pointer(context, builder, signature, given)
@@ -47,6 +51,8 @@ def store(typing: Any, values: Any, at: Any, color: Any) -> Any:
     """Write a colour's three channels to where :func:`load` reads them: with the same two accesses, as a processor
     hands on what it has just written only to one who asks for the very same."""
     del typing, at, color
+    if not _flat(values):
+        return None
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         first, four = _pointer(context, builder, signature, given), _as_vector(builder, given[2])
@@ -75,6 +81,12 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
 def alike(x):  # type: ignore[no-untyped-def]
     """A weight for all channels."""
     return x, x, x, x
+
+
+def _flat(values: Any) -> bool:
+    """Whether that is the type of arrays that these functions read and write; numba refuses all others then."""
+    array = isinstance(values, types.Array) and values.dtype == types.float32
+    return array and values.ndim == 1 and values.layout == "C"
 
 
 def _pointer(context: Any, builder: Any, signature: Any, given: Any) -> Any:

@@ -35,6 +35,7 @@ KINDS: list[dict[str, Any]] = [
     {"stepper": "momentum", "octaves": 3, "epsilon": 0.1},
     {"stepper": "adam", "octaves": 2},
     {"sampling": "fixed"},
+    {"sampling": "fixed", "samples": 4, "stepper": "adam"},
     {"mined": 0.5, "backgrounds": "noise"},
     {"patch": 0.05, "patch_site": "random", "method": "flat", "stepper": "adam"},
 ]

@@ -306,6 +306,15 @@ def test_bands_of_views_are_the_same_as_whole_views(monkeypatch: pytest.MonkeyPa
         assert torch.equal(getattr(bands, name), getattr(whole, name)), name
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("views", [0, 1, 2, 8, 15, 33])
+def test_no_thread_looks_at_the_geometry_more_often_than_with_whole_views(views: int, threads: int) -> None:
+    bands, order = raster_numba._bands(views, HEIGHT, threads)
+    assert len(bands) <= -(-views // threads) * threads
+    rows = [(view, row) for view, first, end in bands[order].tolist() for row in range(first, end)]
+    assert rows == [(view, row) for view in range(views) for row in range(HEIGHT)]
+
+
 def test_packing_keeps_covered_samples_in_order() -> None:
     triangle = torch.tensor([[[-1, 4], [2, -1]], [[-1, -1], [-1, -1]], [[0, -1], [-1, 7]]])
     barycentric = torch.arange(24, dtype=torch.float64).reshape(3, 2, 2, 2)

@@ -34,7 +34,7 @@ from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.rasterizer import choose, nvdiffrast_installed
 from compute_server.render.renderer import Renderer, backdrop_reference, pixels_reference
 from compute_server.render.sampling import accumulate, build_pool
-from compute_server.render.taps import MipLayout, Transport
+from compute_server.render.taps import Merged, MipLayout, Transport
 from shared.scene import Camera, LightState, Mesh, PointLight, View
 
 EPS = float(np.finfo(np.float32).eps)
@@ -237,6 +237,7 @@ def test_views_that_are_kept_look_the_same_as_others(layout: MipLayout | None, s
     pool = torch.rand(layout.starts[-1] if layout else renderer.geometry.positions.shape[0], 3)
     prepared = renderer.prepare(_gradient_views(), 24, samples)
     kept = renderer.prepare_kept(_gradient_views(), 24, samples)
+    assert isinstance(kept, Merged) == (samples > 1)
     # The sum of up to eight texels of each sample, in another order.
     torch.testing.assert_close(accumulate(pool, kept), accumulate(pool, prepared), rtol=8 * samples * EPS, atol=0)
 

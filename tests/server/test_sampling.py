@@ -185,6 +185,8 @@ TRANSPORTS = {
     "listed taps": (_transport, 400),
     "trilinear taps": (_mip_transport, 682),
     "trilinear taps, large levels": (_mip_transport, 682),
+    "trilinear taps, one thread": (_mip_transport, 682),
+    "more pixels than a thread takes at a time": (lambda: _transport(size=96, samples=30000), 400),
 }
 
 
@@ -194,6 +196,11 @@ def operator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     make, texels = TRANSPORTS[request.param]
     if request.param.endswith("large levels"):
         monkeypatch.setattr(gradient_pools, "LARGE_LEVEL", 64)
+    if request.param.endswith("one thread"):
+        monkeypatch.setattr(gradient_pools, "MAX_SCATTER_BYTES", 1)
+    # Memory that is not cleared holds anything.
+    new = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, **kinds: new(*size, **kinds).fill_(113))
     return make(), texels
 
 
