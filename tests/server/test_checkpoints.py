@@ -35,7 +35,7 @@ KINDS: list[dict[str, Any]] = [
     {"stepper": "momentum", "octaves": 3, "epsilon": 0.1},
     {"stepper": "adam", "octaves": 2},
     {"sampling": "fixed"},
-    {"sampling": "fixed", "samples": 4, "stepper": "adam"},
+    {"sampling": "fixed", "views": 4, "samples": 4, "stepper": "adam"},
     {"mined": 0.5, "backgrounds": "noise"},
     {"patch": 0.05, "patch_site": "random", "method": "flat", "stepper": "adam"},
 ]
@@ -43,10 +43,12 @@ KINDS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few views to find the best texture by, looked at often: its score is part of where a loop stands."""
+    """Few views to find the best texture by, looked at often: its score is part of where a loop stands. Of fixed views,
+    the first few are kept, and the others made ready anew."""
     monkeypatch.setattr(optimize, "VALIDATION_VIEWS", 2)
     monkeypatch.setattr(optimize, "VALIDATE_EVERY", 2)
     monkeypatch.setattr(mining, "EVERY", 2)
+    monkeypatch.setattr(optimize, "KEPT_PIXELS", 5 * 224**2)
 
 
 def job_of(**kind: Any) -> m.Job:

@@ -172,9 +172,9 @@ def _transport(*, views: int = 3, size: int = 16, samples: int = 1500, texels: i
     )
 
 
-def _mip_transport() -> Transport:
+def _mip_transport(columns: int = 32) -> Transport:
     """The same, but that its samples look into a mip pyramid, at all of its levels and across its border."""
-    layout, transport = MipLayout.of(16, 32), _transport()
+    layout, transport = MipLayout.of(16, columns), _transport()
     uv, footprint = _random_uv(len(transport.pixel))
     chosen = torch.randperm(len(uv), generator=torch.Generator().manual_seed(5))[: len(transport.pixel)]
     places = kernels.mip_places(uv[chosen].contiguous(), footprint[chosen].contiguous(), layout)
@@ -184,7 +184,8 @@ def _mip_transport() -> Transport:
 TRANSPORTS = {
     "listed taps": (_transport, 400),
     "trilinear taps": (_mip_transport, 682),
-    "trilinear taps, large levels": (_mip_transport, 682),
+    # Each row of the finest level is a block.
+    "trilinear taps, large levels": (lambda: _mip_transport(1 << gradient_pools.BLOCK_BITS), 2728),
     "trilinear taps, one thread": (_mip_transport, 682),
     "more pixels than a thread takes at a time": (lambda: _transport(size=96, samples=30000), 400),
 }
