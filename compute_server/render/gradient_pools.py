@@ -62,11 +62,13 @@ def _large(layout: MipLayout) -> int:
 
 
 @nb.njit(cache=True)
-def begin(pool, cleared, large):  # type: ignore[no-untyped-def]
-    """Clear all of one thread's pool but the blocks of the first `large` texels."""
+def begin(part, result, others, cleared, large):  # type: ignore[no-untyped-def]
+    """One thread's pool, clear but for the blocks of the first `large` texels, and which of its blocks are clear."""
+    pool, mine = result if part == 0 else others[part - 1], cleared[part]
     small = _u(large) >> _u(BLOCK_BITS)
     pool[_u(3) * (small << _u(BLOCK_BITS)) :] = 0
-    cleared[small:] = True
+    mine[small:] = True
+    return pool, mine
 
 
 @nb.njit(cache=True)

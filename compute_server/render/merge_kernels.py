@@ -138,8 +138,7 @@ def _gather(pool, index, weight, pixel, start, base, picture):  # type: ignore[n
 def _scatter(grad, index, weight, pixel, start, result, others, cleared, large):  # type: ignore[no-untyped-def]
     parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        begin(pool, mine, large)
+        pool, mine = begin(part, result, others, cleared, large)
         for i in range(_u(count * part // parts), _u(count * (part + 1) // parts)):
             color = load(grad, _u(3) * _u(pixel[i]))
             for q in range(_u(start[i]), _u(start[i + _u(1)])):

@@ -32,12 +32,11 @@ class NumbaRasterizer:
         """Visibility on the geometry's device."""
         positions, triangles = geometry.on_host
         bands, order = _bands(len(matrices), height, nb.get_num_threads())
+        begins = (bands[:, 0] * height + bands[:, 1]) * width
         triangle, barycentric, sample, counts = _rasterize(
-            positions, triangles, np.ascontiguousarray(matrices, np.float64), bands, height, width
+            positions, triangles, np.ascontiguousarray(matrices, np.float64), bands, begins, height, width
         )
-        triangle, barycentric, sample = _together(
-            triangle, barycentric, sample, _begins(bands, height, width)[order], counts[order]
-        )
+        triangle, barycentric, sample = _together(triangle, barycentric, sample, begins[order], counts[order])
         of_view = np.bincount(bands[:, 0], counts, len(matrices)).astype(np.int64)
         view_start = np.concatenate([[0], np.cumsum(of_view)])
         return Visibility(
@@ -65,11 +64,6 @@ def _bands(views: int, height: int, threads: int) -> tuple[np.ndarray, np.ndarra
     ]
     table = np.array(bands, np.int64).reshape(-1, 3)
     return table, np.lexsort((table[:, 1], table[:, 0]))
-
-
-def _begins(bands: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Where each band's samples begin among those of all views, ``[B]``."""
-    return np.asarray((bands[:, 0] * height + bands[:, 1]) * width)
 
 
 def _moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -251,9 +245,9 @@ def _hidden(at, a, b, c, box, farthest):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
-def _rasterize(positions, triangles, matrices, bands, height, width):  # type: ignore[no-untyped-def]
-    """Triangle, barycentrics and sample index of every covered sample; those of a band (view n, rows i to j) begin at
-    (n · H + i) · W, and the last result, [B], says how many they are."""
+def _rasterize(positions, triangles, matrices, bands, begins, height, width):  # type: ignore[no-untyped-def]
+    """Triangle, barycentrics and sample index of every covered sample; those of each band begin where the band does
+    among all samples, at `begins` [B], and the last result, [B], says how many they are."""
     size = matrices.shape[0] * height * width
     triangle, barycentric = np.empty(size, np.int32), np.empty((size, 2), np.float32)
     sample, counts = np.empty(size, np.int32), np.empty(bands.shape[0], np.int64)
@@ -265,7 +259,7 @@ def _rasterize(positions, triangles, matrices, bands, height, width):  # type: i
         winner = np.full((end - first, width), -1, np.int32)
         rows = y[first:end].copy()
         _draw(clip, at, triangles, x, rows, np.float64(first), height, winner)
-        begin = (view * height + first) * width
+        begin = begins[at_band]
         part = slice(begin, begin + (end - first) * width)
         counts[at_band] = _pack(winner, clip, triangles, x, rows, triangle[part], barycentric[part], sample[part])
         sample[begin : begin + counts[at_band]] += begin

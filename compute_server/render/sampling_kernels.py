@@ -101,8 +101,7 @@ def _add(picture, pixel, color, light, p):  # type: ignore[no-untyped-def]
 def _scatter(grad, index, weight, light, pixel, result, others, cleared, large):  # type: ignore[no-untyped-def]
     parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        begin(pool, mine, large)
+        pool, mine = begin(part, result, others, cleared, large)
         for p in range(_u(count * part // parts), _u(count * (part + 1) // parts)):
             color = fma(load(grad, _u(3) * _u(pixel[p])), load(light, _u(3) * p), NOTHING)
             for k in range(_u(index.shape[1])):
@@ -202,8 +201,7 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
 ):
     parts, count = cleared.shape[0], pixel.shape[0]
     for part in nb.prange(parts):
-        pool, mine = result if part == 0 else others[part - 1], cleared[part]
-        begin(pool, mine, large)
+        pool, mine = begin(part, result, others, cleared, large)
         index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         end = _u(count * (part + 1) // parts)
         for first in range(_u(count * part // parts), end, _u(BLOCK)):
