@@ -33,11 +33,16 @@ def check_models(settings: m.Settings | m.ImageSettings) -> None:
 
 
 def ensemble_loss(
-    classifiers: Sequence[Classifier], images: Tensor, target: Target, settings: m.Settings | m.ImageSettings
+    classifiers: Sequence[Classifier],
+    images: Tensor,
+    target: Target,
+    settings: m.Settings | m.ImageSettings,
+    needed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``."""
+    """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``. `needed`, see
+    :meth:`Classifier.logits`."""
     loss_of = objective(settings.objective)
-    logits = [classifier.training_logits(images) for classifier in classifiers]
+    logits = [classifier.training_logits(images, needed) for classifier in classifiers]
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
     weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
     return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)

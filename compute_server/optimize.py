@@ -33,6 +33,7 @@ from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
+from .render.sampling import covered
 from .render.taps import Prepared
 from .steppers import Octaves, Stepper, moved, stepper
 from .texel_surface import triangle_areas
@@ -459,7 +460,9 @@ def gradient(
     seen = (images if seen is None else seen).detach().requires_grad_()
     clock = _Clock(problem.device)
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
-    loss, certainty = classifier_loss(problem, shown)
+    # What is done to pictures carries gradients from pixel to pixel.
+    needed = covered(batch) if shown is seen and problem.device.type == "cpu" else None
+    loss, certainty = classifier_loss(problem, shown, needed)
     loss.backward()  # type: ignore[no-untyped-call]
     clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
@@ -515,9 +518,10 @@ def _step_rng(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, step))
 
 
-def classifier_loss(problem: Problem, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Objective over classifiers and views, and the first classifier's confidence in each view."""
-    return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings)
+def classifier_loss(problem: Problem, images: Tensor, needed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Objective over classifiers and views, and the first classifier's confidence in each view. `needed`, see
+    :meth:`Classifier.logits`."""
+    return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings, needed)
 
 
 class _Best:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compute_server.classifiers import frozen
 from compute_server.classifiers.precision import survives
 from compute_server.classifiers.spec import ClassifierSpec
 
@@ -21,30 +22,37 @@ class Classifier:
         self.spec = spec
         self.device = device
         self.network = network.to(device)
+        self._first = frozen.first(self.network)
         self._reduced: bool | None = None
         mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
         self._scale = std.reciprocal().to(device, torch.float32)
         self._offset = (-mean / std).to(device, torch.float32)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor, needed: Tensor | None = None) -> Tensor:
         """Logits of each image; differentiable with respect to `images`.
 
         images: [N, H, W, 3] float32, display-encoded sRGB in [0, 1], row 0 at the top, on any device. Resized
         (bilinear, antialiased) to spec.size × spec.size when H or W differ. Returns [N, 1000] float32 on `device`.
+        needed: [N, H, W] bool, the pixels whose gradient is asked for (None: all); that of others may be 0.
         Raises ValueError for another shape or dtype.
         """
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.float32:
             raise ValueError(f"images must be [N, H, W, 3] float32, got {list(images.shape)} {images.dtype}")
-        normalised = torch.addcmul(self._offset, self._resized(images.to(self.device)), self._scale)
+        resized = self._resized(images.to(self.device))
+        if self._first is not None:
+            self._first.needed = needed if resized.shape == images.shape else None
+        # A row at a time: torch takes twice as long where three numbers are to be repeated for each pixel.
+        scale, offset = (each.repeat(self.spec.size) for each in (self._scale, self._offset))
+        normalised = torch.addcmul(offset, resized.flatten(2), scale).view(resized.shape)
         # A permuted NHWC tensor is channels-last already: nothing is copied.
         logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
         return logits
 
-    def training_logits(self, images: Tensor) -> Tensor:
+    def training_logits(self, images: Tensor, needed: Tensor | None = None) -> Tensor:
         """As :meth:`logits`, for gradients: on a GPU in float16 if these survive it, which the first pictures tell.
         What is reported is never measured with these."""
         if self.device.type != "cuda":
-            return self.logits(images)
+            return self.logits(images, needed)
         if self._reduced is None:
             self._reduced = survives(self.logits, images)
         with torch.autocast("cuda", torch.float16, enabled=self._reduced):

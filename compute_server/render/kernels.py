@@ -132,6 +132,19 @@ def _pixels(sample, width, side, result, parts):  # type: ignore[no-untyped-def]
             result[p] = to + column[np.uint64(at - begin)]
 
 
+def covered(pixel: Tensor, shape: torch.Size) -> Tensor:
+    """Stands for ``sampling.covered_reference``."""
+    result = torch.zeros(shape, dtype=torch.bool)
+    _mark(pixel.numpy(), result.view(-1).numpy())
+    return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _mark(pixel, result):  # type: ignore[no-untyped-def]
+    for p in nb.prange(pixel.shape[0]):
+        result[np.uint64(pixel[p])] = True
+
+
 def backdrop(pictures: Tensor, height: int, width: int, pixel: Tensor, view_start: Tensor, samples: int) -> Tensor:
     """Stands for ``renderer.backdrop_reference`` of pictures no larger than the frame."""
     base = torch.empty(len(pictures), height, width, 3)

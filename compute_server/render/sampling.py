@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import kernels as pixel_kernels
 from . import merge_kernels
 from . import sampling_kernels as kernels
 from .gbuffer import GBuffer
@@ -71,6 +72,19 @@ def accumulate_reference(pool: Tensor, transport: Transport) -> Tensor:
     base = transport.base.to(pool.dtype)
     flat = base.reshape(-1, 3).index_add(0, transport.pixel.long(), albedo * transport.light.to(pool.dtype))
     return flat.reshape(base.shape)
+
+
+def covered(transport: Prepared) -> Tensor:
+    """The pixels that any sample covers, bool ``[N, H, W]``: only these depend on the pool."""
+    find = pixel_kernels.covered if transport.pixel.device.type == "cpu" else covered_reference
+    return find(transport.pixel, transport.base.shape[:3])
+
+
+def covered_reference(pixel: Tensor, shape: torch.Size) -> Tensor:
+    """:func:`covered` in torch."""
+    found = torch.zeros(shape, dtype=torch.bool, device=pixel.device)
+    found.view(-1).index_fill_(0, pixel.long(), True)
+    return found
 
 
 class _Compiled(torch.autograd.Function):

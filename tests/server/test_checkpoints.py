@@ -120,11 +120,11 @@ class Tight(Classifier):
     def __init__(self, inner: Classifier, most: int) -> None:
         self.__dict__ = {**inner.__dict__, "_inner": inner, "_most": most}
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(self, images: torch.Tensor, needed: torch.Tensor | None = None) -> torch.Tensor:
         """Theirs, or the error that torch raises."""
         if len(images) > self._most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return self._inner.logits(images)
+        return self._inner.logits(images, needed)
 
 
 def test_a_step_too_large_for_the_devices_memory_is_taken_in_parts_and_the_result_says_so() -> None:

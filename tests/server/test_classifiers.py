@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from compute_server.classifiers import Classifier, available, labels, load, timm_models
 from compute_server.classifiers.folding import prepared
-from compute_server.classifiers.frozen import FrozenConvolution
+from compute_server.classifiers.frozen import FrozenConvolution, first
 from compute_server.classifiers.precision import gradient_cosine, survives
+from compute_server.classifiers.stem_kernels import Stem
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1")
@@ -391,6 +392,120 @@ def test_activations_inside_timms_norms_are_one_with_their_convolutions() -> Non
     used = [whole.get_submodule(node.target) for node in whole.graph.nodes if node.op == "call_module"]
     assert sum(isinstance(each, FrozenConvolution) and each.limit == 6 for each in used) > 30
     assert not any(isinstance(each, nn.ReLU6) for each in used)
+
+
+# The way back through the first convolution.
+
+#: Input and output size follow from (edge of the kernel, stride, padding, channels, height, width).
+STEMS = {
+    "torchvision's large one": (7, 2, 3, 64, 40, 37),
+    "a small one without padding": (3, 2, 0, 32, 39, 41),
+    "each pixel for itself": (1, 1, 0, 5, 9, 8),
+    "pixels that no feature looks at": (1, 2, 0, 5, 9, 8),
+    "a stride beyond the kernel": (3, 4, 1, 8, 30, 33),
+    "patches that do not overlap": (16, 16, 0, 8, 48, 32),
+    "a picture smaller than its kernel": (7, 2, 3, 8, 3, 4),
+    "one column of features": (5, 1, 0, 4, 12, 5),
+}
+
+
+def stem_of(name: str) -> tuple[nn.Conv2d, Tensor, Tensor, Tensor]:
+    """A convolution, a gradient of its features, the gradient of pictures (float64), and how far float32 may be from
+    it: a few of its smallest steps of all that is summed up, whatever the order."""
+    edge, stride, padding, channels, height, width = STEMS[name]
+    torch.manual_seed(5)
+    conv = nn.Conv2d(3, channels, edge, stride, padding).requires_grad_(False)
+    pictures = torch.rand(3, 3, height, width)
+    grad = torch.randn_like(conv(pictures)).contiguous(memory_format=torch.channels_last)
+
+    def exact(grad: Tensor, weight: Tensor) -> Tensor:
+        given = pictures.double().requires_grad_()
+        (found,) = torch.autograd.grad(functional.conv2d(given, weight.double(), None, stride, padding), given, grad)
+        return found
+
+    bound = 4 * torch.finfo(torch.float32).eps * exact(grad.abs().double(), conv.weight.abs())
+    return conv, grad, exact(grad.double(), conv.weight), bound
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_the_gradient_through_a_stem_equals_torchs(name: str) -> None:
+    conv, grad, expected, bound = stem_of(name)
+    stem = Stem.of(conv)
+    assert stem is not None
+    found = stem.input_gradient(grad, tuple(expected.shape[2:]), None)
+    assert ((found - expected).abs() <= bound).all()
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_that_stand_for_padding_take_no_part_in_a_stem() -> None:
+    conv, *_ = stem_of("torchvision's large one")
+    conv.weight[:, :, :2] = conv.weight[..., :1] = 0
+    stem = Stem.of(conv)
+    assert stem is not None
+    assert stem.before == (1, 2)
+    assert stem.weight.size == 3 * 64 * 5 * 6
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_pixels_whose_gradient_is_asked_for_get_it_and_others_the_same_or_none(name: str) -> None:
+    conv, grad, expected, bound = stem_of(name)
+    stem, (count, _, *size) = Stem.of(conv), expected.shape
+    assert stem is not None
+    needed = torch.rand(count, *size, generator=torch.Generator().manual_seed(2)) < 0.1
+    needed[1] = False
+    found = stem.input_gradient(grad, tuple(size), needed)
+    right = ((found - expected).abs() <= bound).all(dim=1)
+    assert right[needed].all()
+    assert (right | (found == 0).all(dim=1)).all()
+    assert not found[1].any()
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 8, 3, 2),
+        nn.Conv2d(3, 6, 3, 2, groups=3),
+        nn.Conv2d(3, 8, 3, dilation=2),
+        nn.Conv2d(3, 8, 3, (2, 1)),
+        nn.Conv2d(3, 8, 3, padding="same"),
+    ],
+    ids=["channels", "groups", "dilation", "stride", "padding"],
+)
+def test_stems_of_another_kind_are_left_to_torch(conv: nn.Conv2d) -> None:
+    assert Stem.of(conv) is None
+
+
+def test_a_classifier_gives_the_gradient_of_all_pixels_or_of_those_asked_for(classifier: Classifier) -> None:
+    images = noise(2, classifier.spec.size)
+    needed = torch.zeros(images.shape[:3], dtype=torch.bool)
+    needed[0, 20:40, 30:70] = True
+    _, some = gradient_of(lambda images: classifier.logits(images, needed), images)
+    _, every = gradient_of(classifier.logits, images)
+    assert torch.equal(some[needed], every[needed])
+    assert not some[1].any()
+    assert every[1].any()
+
+
+def test_pictures_that_are_resized_get_the_gradient_of_all_pixels(classifier: Classifier) -> None:
+    images = noise(1, classifier.spec.size // 2)
+    none = torch.zeros(images.shape[:3], dtype=torch.bool)
+    _, found = gradient_of(lambda images: classifier.logits(images, none), images)
+    assert found.any()
+
+
+def test_what_looks_at_pictures_beside_the_first_convolution_gets_its_gradient() -> None:
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 1000, 1), nn.BatchNorm2d(1000)
+
+        def forward(self, x: Tensor) -> Tensor:
+            features: Tensor = self.norm(self.conv(x))
+            return features.mean(dim=(2, 3)) + x.mean(dim=(1, 2, 3))[:, None]
+
+    network = prepared(with_lively_norms(Beside()))
+    assert any(isinstance(each, FrozenConvolution) for each in network.modules())
+    assert first(network) is None
 
 
 def kept_bytes(logits: Callable[[Tensor], Tensor], images: Tensor) -> int:

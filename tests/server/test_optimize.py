@@ -12,7 +12,9 @@ import pytest
 import torch
 from helpers.jobs import Recorder, small_job
 
+from compute_server import optimize
 from compute_server.bench_scene import bench_scene
+from compute_server.classifiers import Classifier
 from compute_server.evaluate import judge
 from compute_server.objectives import cross_entropy
 from compute_server.optimize import HOLD, VALIDATE_EVERY, Trace, gradient, optimise
@@ -69,6 +71,28 @@ def test_the_loss_gradient_agrees_with_a_finite_difference() -> None:
     there, back = (gradient(problem, theta + sign * length * along, batch, 0)[0].loss for sign in (1, -1))
     assert (there - back) / (2 * length) == pytest.approx(float(slope.norm()), rel=0.02)
     assert back < report.loss < there
+
+
+@pytest.mark.parametrize("augment", [(), ("noise", "fog")])
+def test_a_step_that_asks_for_covered_pixels_only_moves_as_with_all_of_them(
+    augment: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem(small_job(augment=augment), torch.device("cpu"))
+    batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig)[:2], problem.size)
+    asked: list[torch.Tensor | None] = []
+    logits = Classifier.logits
+
+    def spied(self: Classifier, images: torch.Tensor, needed: torch.Tensor | None = None) -> torch.Tensor:
+        asked.append(needed)
+        return logits(self, images, needed)
+
+    monkeypatch.setattr(Classifier, "logits", spied)
+    _, slope = gradient(problem, problem.texture.start, batch, 0)
+    monkeypatch.setattr(optimize, "covered", lambda _: None)
+    _, whole = gradient(problem, problem.texture.start, batch, 0)
+    assert torch.equal(slope, whole)
+    # What was done to pictures carries gradients from pixels that the object does not cover.
+    assert [needed is None for needed in asked] == [bool(augment), True]
 
 
 def test_the_same_job_gives_the_same_bytes() -> None:

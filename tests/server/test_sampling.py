@@ -21,6 +21,8 @@ from compute_server.render.sampling import (
     accumulate,
     accumulate_reference,
     build_pool,
+    covered,
+    covered_reference,
     mip_places_reference,
     vertex_taps,
 )
@@ -266,6 +268,16 @@ def test_pixels_without_samples_show_the_base_unchanged(
     assert torch.equal(pictures[1], transport.base[1])
     bare = torch.bincount(transport.pixel.long(), minlength=transport.base[..., 0].numel()) == 0
     assert torch.equal(pictures.reshape(-1, 3)[bare], transport.base.reshape(-1, 3)[bare])
+
+
+def test_covered_are_the_pixels_that_have_samples(
+    operator: tuple[Transport, int], ready: Callable[[Transport], Prepared]
+) -> None:
+    transport, _ = operator
+    found = covered(ready(transport))
+    assert torch.equal(found, covered_reference(transport.pixel, transport.base.shape[:3]))
+    assert found.dtype == torch.bool
+    assert not found[1].any()
 
 
 def test_gathering_leaves_its_inputs_alone(
