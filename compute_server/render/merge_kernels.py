@@ -1,8 +1,8 @@
 """Views that are drawn many times: what the samples of a pixel have in common is made one, once.
 
 The samples of a pixel look at nearly the same texels. As one list of texels, with the light in their weights, they are
-drawn sooner, and their gradient scattered sooner still. Compiled for the CPU; equal to the operator of ``sampling`` by
-test.
+drawn sooner; and with the same weights texel by texel, each texel's gradient is one sum, that nobody else adds to.
+Compiled for the CPU; equal to the operator of ``sampling`` by test.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import PIECE, flat
-from .gradient_pools import GradientPools, add, begin, reach
+from .compiled import flat
 from .sampling_kernels import listed
-from .taps import Merged, MipTaps, Taps, Transport
-from .vectors import fma, load, store
+from .taps import Merged, MipTaps, Taps, Transport, Weights
+from .vectors import NOTHING, fma, load, store
 
 #: About so many are looked at at once.
 SAMPLES = 1 << 16
-_u = np.uint64
+_f, _u = np.float32, np.uint64
 
 
 def merged(transport: Transport) -> Merged:
@@ -33,14 +32,23 @@ def merged(transport: Transport) -> Merged:
     cuts = _cuts(transport)
     with ThreadPoolExecutor(nb.get_num_threads(), "merge") as threads:
         parts = list(threads.map(functools.partial(_merged_part, transport), cuts[:-1], cuts[1:]))
-    index, weight, pixel, count = (torch.cat([part[i] for part in parts]) for i in range(4))
-    return Merged(
-        index=index,
-        weight=weight.view(-1, 3),
-        pixel=pixel,
-        start=torch.cat([torch.zeros(1, dtype=torch.int64), count.cumsum(0)]),
-        base=transport.base,
-        layout=transport.layout,
+    texel, weight, pixel, count = (torch.cat([part[i] for part in parts]) for i in range(4))
+    forth = Weights(row=pixel, start=_starts(count), column=texel, weight=weight.view(-1, 3))
+    return Merged(forth=forth, back=_transposed(forth), base=transport.base)
+
+
+def _starts(count: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, dtype=torch.int64), count.cumsum(0)])
+
+
+def _transposed(weights: Weights) -> Weights:
+    column, order = torch.sort(weights.column, stable=True)
+    row, count = torch.unique_consecutive(column, return_counts=True)
+    return Weights(
+        row=row,
+        start=_starts(count),
+        column=weights.row.repeat_interleave(weights.start.diff()).index_select(0, order),
+        weight=weights.weight.index_select(0, order),
     )
 
 
@@ -99,49 +107,50 @@ def _merge(order, samples, index, weight, light, to_index, to_weight, count):  #
 def gather(pool: Tensor, views: Merged) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = torch.empty(views.base.shape)
-    run: Any = _gather
-    run(flat(pool), *_arrays(views), flat(views.base), flat(picture))
+    run: Any = _multiply
+    run(*_arrays(views.forth), flat(pool), flat(views.base), flat(picture), nb.get_num_threads())
     return picture
 
 
 def scatter(grad: Tensor, views: Merged, texels: int) -> Tensor:
     """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
-    pools = GradientPools.of(texels, views.layout)
-    run: Any = _scatter
-    run(flat(grad), *_arrays(views), *pools.arrays)
-    return pools.summed()
+    result, nothing = torch.empty(texels, 3), np.empty(0, np.float32)
+    run: Any = _multiply
+    run(*_arrays(views.back), flat(grad), nothing, flat(result), nb.get_num_threads())
+    return result
 
 
-def _arrays(views: Merged) -> tuple[np.ndarray, ...]:
-    return flat(views.index), flat(views.weight), flat(views.pixel), flat(views.start)
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _gather(pool, index, weight, pixel, start, base, picture):  # type: ignore[no-untyped-def]
-    count = pixel.shape[0]
-    pieces = max(1, (count + PIECE - 1) // PIECE)
-    for piece in nb.prange(pieces):
-        first, last = piece * PIECE, min((piece + 1) * PIECE, count)
-        # What no sample covers stays as it is, and the cache holds the rest when it is added to.
-        low = 0 if piece == 0 else 3 * pixel[first]
-        high = base.shape[0] if piece == pieces - 1 else 3 * pixel[last]
-        picture[low:high] = base[low:high]
-        for i in range(_u(first), _u(last)):
-            at = _u(3) * _u(pixel[i])
-            color = load(picture, at)
-            for q in range(_u(start[i]), _u(start[i + _u(1)])):
-                color = fma(load(weight, _u(3) * q), load(pool, _u(3) * _u(index[q])), color)
-            store(picture, at, color)
+def _arrays(weights: Weights) -> tuple[np.ndarray, ...]:
+    return flat(weights.row), flat(weights.start), flat(weights.column), flat(weights.weight)
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _scatter(grad, index, weight, pixel, start, result, others, cleared, large):  # type: ignore[no-untyped-def]
-    parts, count = cleared.shape[0], pixel.shape[0]
+def _multiply(row, start, column, weight, colors, base, result, parts):  # type: ignore[no-untyped-def]
+    """`result` becomes `base`, or 0 if that is empty, plus the matrix times `colors`. Each thread takes rows with as
+    many weights as the others'."""
+    rows, count = row.shape[0], column.shape[0]
     for part in nb.prange(parts):
-        pool, mine = begin(part, result, others, cleared, large)
-        for i in range(_u(count * part // parts), _u(count * (part + 1) // parts)):
-            color = load(grad, _u(3) * _u(pixel[i]))
+        first = 0 if part == 0 else np.searchsorted(start[:-1], count * part // parts)
+        last = rows if part == parts - 1 else np.searchsorted(start[:-1], count * (part + 1) // parts)
+        done = _u(0) if part == 0 else _u(3) * _u(row[first]) if first < rows else _u(result.shape[0])
+        end = _u(3) * _u(row[last]) if last < rows else _u(result.shape[0])
+        for i in range(_u(first), _u(last)):
+            to = _u(3) * _u(row[i])
+            _fill(base, result, done, to)
+            color = load(base, to) if base.shape[0] else NOTHING
             for q in range(_u(start[i]), _u(start[i + _u(1)])):
-                texel = _u(index[q])
-                reach(pool, mine, large, texel)
-                add(pool, texel, load(weight, _u(3) * q), color)
+                color = fma(load(weight, _u(3) * q), load(colors, _u(3) * _u(column[q])), color)
+            store(result, to, color)
+            done = to + _u(3)
+        _fill(base, result, done, end)
+
+
+@nb.njit(cache=True, inline="always")
+def _fill(base, result, begin, end):  # type: ignore[no-untyped-def]
+    """What is in no row stays as it is."""
+    if base.shape[0]:
+        for i in range(begin, end):
+            result[i] = base[i]
+    else:
+        for i in range(begin, end):
+            result[i] = _f(0)

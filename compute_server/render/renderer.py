@@ -63,7 +63,7 @@ class Renderer:
 
     def prepare_kept(self, views: Sequence[View], size: int | tuple[int, int], samples: int = 4) -> Prepared:
         """As :meth:`prepare`, for views that are drawn many times: less time goes into drawing them, more
-        into preparing, and they take two or three times the memory."""
+        into preparing, and they take three to six times the memory."""
         transport = self.prepare(views, size, samples)
         # On a GPU, and with one sample for each pixel, there is nothing to gain.
         return merged(transport) if samples > 1 and self.geometry.device.type == "cpu" else transport

@@ -4,7 +4,7 @@ A texture is a flat *pool* of linear colours ``[M, 3]``: all mip levels of an im
 colours. Taps are found once for a G-buffer; :func:`accumulate` then carries pool to picture, and its adjoint carries
 gradients back. Torch definitions run on any device; on the CPU compiled kernels take their place, equal by test.
 They work trilinear taps out as they go: to read eight indices and weights takes longer than to find them. Only for
-views that are drawn many times are taps listed, pixel by pixel (``merge_kernels``).
+views that are drawn many times are taps listed, by pixel and by texel (``merge_kernels``).
 """
 
 from __future__ import annotations

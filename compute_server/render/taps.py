@@ -87,20 +87,32 @@ class Transport:
 
 
 @dataclass(frozen=True)
-class Merged:
-    """A :class:`Transport` whose samples have been put together pixel by pixel: ``picture[pixel_i] = base[pixel_i] +
-    Σ_q weight_q · pool[index_q]``, where q goes from ``start_i`` to ``start_(i + 1)``.
+class Weights:
+    """A sparse matrix of colours, with a weight for each channel: in row ``row_i`` it has ``weight_q`` at column
+    ``column_q``, where q goes from ``start_i`` to ``start_(i + 1)``. Rows without any are left out.
 
-    ``index [Q] int32``; ``weight [Q, 3]``, for each channel one, light included; ``pixel [C] int32``, ascending,
-    indexes [N, H, W]; ``start [C + 1] int64``; ``layout`` is that of the texture, None for vertex colours.
+    ``row [C] int32``, ascending; ``start [C + 1] int64``; ``column [Q] int32``; ``weight [Q, 3] float32``.
     """
 
-    index: Tensor
-    weight: Tensor
-    pixel: Tensor
+    row: Tensor
     start: Tensor
+    column: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A :class:`Transport` whose samples have been put together, light included: ``picture = base + forth · pool``,
+    with pixels of [N, H, W] for rows and texels for columns; ``back`` is its transpose, for gradients."""
+
+    forth: Weights
+    back: Weights
     base: Tensor
-    layout: MipLayout | None
+
+    @property
+    def pixel(self) -> Tensor:
+        """Those that any sample covers, ``[C] int32``, each once."""
+        return self.forth.row
 
 
 #: What a renderer draws.

@@ -351,26 +351,40 @@ def test_repeated_runs_give_the_same_bits(
 
 def test_merged_samples_keep_each_texel_of_a_pixel_once(operator: tuple[Transport, int]) -> None:
     transport, texels = operator
-    found = merged(transport)
+    found = merged(transport).forth
     listed = transport.taps.listed()
     key = transport.pixel.long()[:, None] * texels + listed.index.long()
     expected = torch.unique(key[listed.weight > 0])
-    pixel = torch.repeat_interleave(found.pixel.long(), found.start.diff())
+    pixel = torch.repeat_interleave(found.row.long(), found.start.diff())
     # Those that weigh next to nothing may be missing from either: a level is read as a blend.
-    pairs = pixel * texels + found.index.long()
+    pairs = pixel * texels + found.column.long()
     assert len(torch.unique(pairs)) == len(pairs)
     heavy = torch.unique(key[listed.weight > 1e-5])
     assert torch.isin(heavy, pairs).all()
     assert torch.isin(pairs, expected).all()
 
 
-def test_merging_in_many_parts_gives_the_same(operator: tuple[Transport, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    transport, _ = operator
-    whole = merged(transport)
+@pytest.mark.parametrize("way", ["forth", "back"])
+def test_merging_in_many_parts_gives_the_same(
+    way: str, operator: tuple[Transport, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = getattr(merged(operator[0]), way)
     monkeypatch.setattr(merge_kernels, "SAMPLES", 50)
-    parts = merged(transport)
-    for name in ("index", "weight", "pixel", "start"):
+    parts = getattr(merged(operator[0]), way)
+    for name in ("row", "start", "column", "weight"):
         assert torch.equal(getattr(parts, name), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64])
+def test_any_number_of_threads_draws_merged_samples_to_the_same_bits(
+    threads: int, operator: tuple[Transport, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (transport, texels), pool = operator, torch.rand(operator[1], 3)
+    views, grad = merged(transport), torch.randn(transport.base.shape)
+    picture, slope = merge_kernels.gather(pool, views), merge_kernels.scatter(grad, views, texels)
+    monkeypatch.setattr(merge_kernels.nb, "get_num_threads", lambda: threads)
+    assert torch.equal(merge_kernels.gather(pool, views), picture)
+    assert torch.equal(merge_kernels.scatter(grad, views, texels), slope)
 
 
 def test_views_without_any_sample_show_the_base() -> None:
