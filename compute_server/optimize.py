@@ -42,8 +42,8 @@ from .views import fixed_views, generators, random_views
 #: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
 #: much there is. A GPU takes as many as it can hold.
 AT_ONCE = 32
-#: On a CPU, fixed views are kept up to so many pixels (167 views of 224², 1.5 to 2 GB where the object covers a third of
-#: them); the rest are made ready again when it is their turn. A GPU keeps what its memory holds.
+#: On a CPU, fixed views are kept up to so many pixels (167 views of 224²; 1.5 to 2 GB where the object covers a third);
+#: the rest are made ready again when it is their turn. A GPU keeps what its memory holds.
 KEPT_PIXELS = 1 << 23
 #: The texture so far is judged on validation views (neither training nor held-out) this often, to keep the best.
 VALIDATE_EVERY = 25

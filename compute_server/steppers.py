@@ -20,7 +20,8 @@ class Stepper(Protocol):
     """Says how far Θ goes in a step; keeps what it must remember."""
 
     def move(self, gradient: Tensor, alpha: float) -> Tensor:
-        """How far Θ goes in a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``."""
+        """How far Θ goes in a step of size `alpha` (display-encoded units) against `gradient`, both ``[K, 3]``; the
+        gradient may be written over, as there is room for few textures' worth in a processor's caches."""
 
     def state(self) -> dict[str, Tensor]:
         """What it remembers, by name: :meth:`restore` makes a new one go on from there."""
@@ -184,7 +185,7 @@ def stepper(name: str) -> Stepper:
 
 
 def moved(theta: Tensor, by: Tensor, start: Tensor, epsilon: float | None, norm: str) -> Tensor:
-    """Θ + `by`, clipped as :func:`project` says; all ``[K, 3]``."""
+    """Θ + `by`, clipped as :func:`project` says; all ``[K, 3]``. `by` may be written over."""
     cubic = epsilon is None or norm == "linf"
     if cubic and theta.device.type == "cpu" and theta.dtype == torch.float32:
         return stepper_kernels.moved(theta, by, start, math.inf if epsilon is None else epsilon)

@@ -83,7 +83,8 @@ class TextureModel:
     @functools.cached_property
     def parameters(self) -> pool_kernels.Parameters:
         """``target`` and ``source`` as the compiled kernels want them."""
-        return pool_kernels.Parameters.of(self.target.numpy(), self.source.numpy(), len(self.start), len(self.original))
+        weight = self.weight.view(-1).numpy()
+        return pool_kernels.Parameters.of(self.target.numpy(), self.source.numpy(), weight, len(self.original))
 
     @functools.cached_property
     def levels(self) -> MipLayout:

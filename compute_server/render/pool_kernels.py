@@ -7,6 +7,7 @@ so that what lies between two loops stays in the cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -25,24 +26,40 @@ _f, _u = np.float32, np.uint64
 class Parameters:
     """Which texel is which parameter's: ``own [K]`` is the texel of each, ``padding [Q]`` those that follow one, by
     parameter, and ``first [K + 1]`` where each one's begin; ``follow [N]`` is the parameter of a texel, −1 if it has
-    none. All int32."""
+    none. All int32.
+
+    Of blocks of BLOCK parameters, ``in_a_row`` says whether their own texels follow one another, and ``free`` whether
+    the mask holds none back; of blocks of texels, ``plain`` whether they are free parameters in a row: mostly so, and
+    then nothing else of this need be read.
+    """
 
     own: np.ndarray
     padding: np.ndarray
     first: np.ndarray
     follow: np.ndarray
+    in_a_row: np.ndarray
+    free: np.ndarray
+    plain: np.ndarray
 
     @classmethod
-    def of(cls, target: np.ndarray, source: np.ndarray, parameters: int, texels: int) -> Parameters:
-        """Of texels `target` with the values of parameters `source`; the first of them are the parameters' own."""
+    def of(cls, target: np.ndarray, source: np.ndarray, weight: np.ndarray, texels: int) -> Parameters:
+        """Of texels `target` with the values of parameters `source`, whose mask is `weight [K]`; the first of them are
+        the parameters' own."""
+        parameters = len(weight)
         follow = np.full(texels, -1, np.int32)
         follow[target] = source
+        own = target[:parameters].astype(np.int32)
         padding, followed = target[parameters:], source[parameters:]
         order = np.argsort(followed, kind="stable")
         first = np.searchsorted(followed[order], np.arange(parameters + 1))
-        return cls(
-            target[:parameters].astype(np.int32), padding[order].astype(np.int32), first.astype(np.int32), follow
-        )
+        in_a_row, free = np.empty(_blocks(parameters), np.bool_), np.empty(_blocks(parameters), np.bool_)
+        plain = np.empty(_blocks(texels), np.bool_)
+        _look_at_blocks(own, follow, weight, in_a_row, free, plain)
+        return cls(own, padding[order].astype(np.int32), first.astype(np.int32), follow, in_a_row, free, plain)
+
+
+def _blocks(count: int) -> int:
+    return (count + BLOCK - 1) // BLOCK
 
 
 def build(
@@ -51,7 +68,8 @@ def build(
     """The pool ``[M, 3]`` of Θ ``[K, 3]``: masked by ``weight [K, 1]`` about `start`, clipped, decoded, and in the
     places of the linear `original` ``[N, 3]``, with its mip levels."""
     pool = torch.empty(layout.starts[-1], 3)
-    _place_texels(*_masked(theta, start, weight), where.follow, original.numpy(), True, pool.numpy(), _threads())
+    run: Any = _place_texels
+    run(*_masked(theta, start, weight), where.follow, where.plain, original.numpy(), True, pool.numpy(), _threads())
     _build_levels(pool.numpy(), *_levels(layout))
     return pool
 
@@ -64,28 +82,35 @@ def gradient(
     coarse = np.empty((starts[-1] - starts[1], 3), np.float32)
     _sum_levels(grad.numpy(), sizes, starts, coarse)
     result = torch.empty(theta.shape)
-    arrays = *_masked(theta, start, weight), where.own, where.padding, where.first
-    _to_parameters(grad.numpy(), coarse, sizes[0, 1], *arrays, True, result.numpy(), _threads())
+    arrays = *_masked(theta, start, weight), *_owners(where)
+    run: Any = _to_parameters
+    run(grad.numpy(), coarse, sizes[0, 1], *arrays, True, result.numpy(), _threads())
     return result
 
 
 def encoded(theta: Tensor, start: Tensor, weight: Tensor, where: Parameters, original: Tensor) -> Tensor:
     """The texture ``[N, 3]`` of Θ as :func:`build` has it, but display-encoded, as `original` is."""
     result = torch.empty(original.shape)
-    _place_texels(*_masked(theta, start, weight), where.follow, original.numpy(), False, result.numpy(), _threads())
+    run: Any = _place_texels
+    run(*_masked(theta, start, weight), where.follow, where.plain, original.numpy(), False, result.numpy(), _threads())
     return result
 
 
 def encoded_gradient(grad: Tensor, theta: Tensor, start: Tensor, weight: Tensor, where: Parameters) -> Tensor:
     """The gradient of Θ from that of the texture ``[N, 3]``, for :func:`encoded`."""
     result = torch.empty(theta.shape)
-    arrays = *_masked(theta, start, weight), where.own, where.padding, where.first
-    _to_parameters(grad.numpy(), np.empty((0, 3), np.float32), len(grad), *arrays, False, result.numpy(), _threads())
+    arrays = *_masked(theta, start, weight), *_owners(where)
+    run: Any = _to_parameters
+    run(grad.numpy(), np.empty((0, 3), np.float32), len(grad), *arrays, False, result.numpy(), _threads())
     return result
 
 
 def _masked(theta: Tensor, start: Tensor, weight: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return theta.numpy(), start.numpy(), weight.view(-1).numpy()
+
+
+def _owners(where: Parameters) -> tuple[np.ndarray, ...]:
+    return where.own, where.padding, where.first, where.in_a_row, where.free
 
 
 def _threads() -> int:
@@ -97,15 +122,15 @@ def _levels(layout: MipLayout) -> tuple[np.ndarray, np.ndarray]:
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _place_texels(theta, start, weight, follow, original, linear, pool, parts):  # type: ignore[no-untyped-def]
+def _place_texels(theta, start, weight, follow, plain, original, linear, pool, parts):  # type: ignore[no-untyped-def]
     texels = follow.shape[0]
-    blocks = (texels + BLOCK - 1) // BLOCK
+    blocks = plain.shape[0]
     for part in nb.prange(parts):
         values, weights = np.zeros((BLOCK, 3), np.float32), np.zeros(BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             begin, count = _u(block * BLOCK), _u(min(BLOCK, texels - block * BLOCK))
             k = _u(max(follow[begin], 0))
-            if _consecutive(follow[begin : begin + count]) and _all_free(weight[k : k + count]):
+            if plain[block]:
                 _clip(theta[k : k + count].reshape(-1), linear, pool[begin : begin + count].reshape(-1))
                 continue
             for i in range(count):
@@ -138,6 +163,17 @@ def _clip(values, linear, result):  # type: ignore[no-untyped-def]
 def _decode(values, result):  # type: ignore[no-untyped-def]
     for i in range(values.shape[0]):
         result[i] = decoded(min(max(values[i], _f(0)), _f(1)))
+
+
+@nb.njit(cache=True)
+def _look_at_blocks(own, follow, weight, in_a_row, free, plain):  # type: ignore[no-untyped-def]
+    """See :class:`Parameters`."""
+    for block in range(free.shape[0]):
+        in_a_row[block] = _consecutive(own[block * BLOCK : (block + 1) * BLOCK])
+        free[block] = _all_free(weight[block * BLOCK : (block + 1) * BLOCK])
+    for block in range(plain.shape[0]):
+        numbers = follow[block * BLOCK : (block + 1) * BLOCK]
+        plain[block] = _consecutive(numbers) and _all_free(weight[numbers[0] : numbers[0] + numbers.shape[0]])
 
 
 @nb.njit(cache=True)
@@ -219,17 +255,16 @@ def _add_texel(grad, coarse, width, texel, sums, at):  # type: ignore[no-untyped
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _to_parameters(  # type: ignore[no-untyped-def]
-    grad, coarse, width, theta, start, weight, own, padding, first, linear, result, parts
+    grad, coarse, width, theta, start, weight, own, padding, first, in_a_row, free, linear, result, parts
 ):
-    parameters = own.shape[0]
-    blocks = (parameters + BLOCK - 1) // BLOCK
+    parameters, blocks = own.shape[0], free.shape[0]
     for part in nb.prange(parts):
         masked = np.empty((BLOCK, 3), np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             begin, end = block * BLOCK, min((block + 1) * BLOCK, parameters)
-            sums, values, free = result[begin:end], theta[begin:end], _all_free(weight[begin:end])
-            _sum_texels(grad, coarse, width, own[begin:end], padding, first[begin : end + 1], sums)
-            if not free:
+            sums, values = result[begin:end], theta[begin:end]
+            _sum_texels(grad, coarse, width, own[begin:end], in_a_row[block], padding, first[begin : end + 1], sums)
+            if not free[block]:
                 values = masked[: end - begin]
                 values[:] = theta[begin:end]
                 for i in range(end - begin):
@@ -238,16 +273,16 @@ def _to_parameters(  # type: ignore[no-untyped-def]
                 _times_slope(sums.reshape(-1), values.reshape(-1))
             else:
                 _keep_inside(sums.reshape(-1), values.reshape(-1))
-            if not free:
+            if not free[block]:
                 for i in range(end - begin):
                     for channel in range(3):
                         sums[i, channel] *= weight[begin + i]
 
 
 @nb.njit(cache=True)
-def _sum_texels(grad, coarse, width, own, padding, first, sums):  # type: ignore[no-untyped-def]
+def _sum_texels(grad, coarse, width, own, in_a_row, padding, first, sums):  # type: ignore[no-untyped-def]
     """`sums` becomes the gradients of parameters: those of their own texels, and of their padding."""
-    if _consecutive(own):
+    if in_a_row:
         _copy_texels(grad.reshape(-1), coarse.reshape(-1), _u(width), _u(own[0]), sums.reshape(-1))
     else:
         for i in range(_u(own.shape[0])):

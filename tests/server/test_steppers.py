@@ -14,7 +14,7 @@ START = torch.linspace(0.3, 0.7, 30).reshape(10, 3)
 @pytest.mark.parametrize("name", sorted(STEPPERS))
 def test_a_step_goes_against_the_gradient(name: str) -> None:
     gradient = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
-    assert (stepper(name).move(gradient, 0.01).sign() == -gradient.sign()).all()
+    assert (stepper(name).move(gradient.clone(), 0.01).sign() == -gradient.sign()).all()
 
 
 @pytest.mark.parametrize("name", sorted(STEPPERS))
@@ -32,7 +32,7 @@ def test_momentum_outlasts_one_contrary_gradient() -> None:
     walker = stepper("momentum")
     there = torch.ones(10, 3)
     for _ in range(3):
-        walker.move(there, 0.01)
+        walker.move(there.clone(), 0.01)
     assert (walker.move(-there, 0.01) < 0).all()
 
 
@@ -52,7 +52,7 @@ def test_compiled_momentum_equals_that_of_torch() -> None:
         gradient = torch.randint(-4, 5, (900, 3), generator=generator) * 2.0**-10
         size = gradient.abs().mean()
         expected = momentum_reference(velocity, gradient, size, 0.02)
-        torch.testing.assert_close(compiled.move(gradient, 0.02), expected, rtol=0, atol=0)
+        torch.testing.assert_close(compiled.move(gradient.clone(), 0.02), expected, rtol=0, atol=0)
         torch.testing.assert_close(compiled.state()["velocity"], velocity, rtol=1e-6, atol=0)
 
 
@@ -61,7 +61,7 @@ def test_moving_is_adding_and_projecting(epsilon: float | None, norm: str) -> No
     generator = torch.Generator().manual_seed(0)
     start, by = torch.rand(900, 3, generator=generator), torch.randn(900, 3, generator=generator)
     theta = (start + 0.05 * torch.randn(900, 3, generator=generator)).clamp(0, 1)
-    found = moved(theta, by, start, epsilon, norm)
+    found = moved(theta, by.clone(), start, epsilon, norm)
     torch.testing.assert_close(found, project(theta + by, start, epsilon, norm), rtol=0, atol=1e-7)
 
 
@@ -106,7 +106,9 @@ def test_octaves_move_a_block_as_a_whole_where_its_gradient_agrees() -> None:
 
 def test_one_octave_is_the_stepper_itself() -> None:
     gradient = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Octaves(MomentumSign, grid(3, 4), 1).move(gradient, 0.02), MomentumSign().move(gradient, 0.02))
+    assert torch.equal(
+        Octaves(MomentumSign, grid(3, 4), 1).move(gradient.clone(), 0.02), MomentumSign().move(gradient, 0.02)
+    )
 
 
 def test_octaves_work_on_the_free_texels_of_a_masked_texture() -> None:
@@ -131,4 +133,6 @@ def test_compiled_octaves_equal_those_of_torch() -> None:
     for _ in range(3):
         # Whole numbers: their sums are exact, in any order.
         slope = torch.randint(-9, 10, (900, 3), generator=generator).float()
-        torch.testing.assert_close(compiled.move(slope, 0.01), defined.move(slope, 0.01), rtol=0, atol=1e-7)
+        torch.testing.assert_close(
+            compiled.move(slope.clone(), 0.01), defined.move(slope.clone(), 0.01), rtol=0, atol=1e-7
+        )
