@@ -7,6 +7,7 @@ all that is asked for: those that the object covers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compute_server.classifiers.site_kernels import trimmed
 from compute_server.render.compiled import flat
 
 #: Pixels of one row, a stride apart, whose gradients are summed up together: weights are read once for all of them.
@@ -40,14 +42,11 @@ class Stem:
     @classmethod
     def of(cls, conv: nn.Conv2d) -> Stem | None:
         """None: `conv` is not of a kind that this is for."""
-        stride, padding = conv.stride, conv.padding
-        plain = conv.in_channels == 3 and conv.groups == 1 and conv.dilation == (1, 1) and stride[0] == stride[1]
-        if not plain or isinstance(padding, str):
+        plain = conv.in_channels == 3 and conv.groups == 1 and conv.dilation == (1, 1)
+        if not plain or conv.stride[0] != conv.stride[1] or isinstance(conv.padding, str):
             return None
-        weight = conv.weight.detach().numpy()
-        # Where padding was folded into a kernel, its first weights are nothing.
-        top, left = _leading_zeros(weight.any(axis=(0, 1, 3))), _leading_zeros(weight.any(axis=(0, 1, 2)))
-        weight, step = weight[:, :, top:, left:], stride[0]
+        weight, window = trimmed(conv)
+        step = window.step[0]
         places = [(y, x) for y in range(step) for x in range(step)]
         parts = [weight[:, :, y::step, x::step][..., ::-1].transpose(2, 1, 3, 0).ravel() for y, x in places]
         ends = np.cumsum([len(part) for part in parts])
@@ -56,10 +55,10 @@ class Stem:
             first=np.concatenate([[0], ends[:-1]]).reshape(step, step),
             down=np.array([len(range(y, weight.shape[2], step)) for y in range(step)]),
             across=np.array([len(range(x, weight.shape[3], step)) for x in range(step)]),
-            before=(int(padding[0]) - top, int(padding[1]) - left),
+            before=window.before,
         )
 
-    def input_gradient(self, grad: Tensor, size: tuple[int, int], needed: Tensor | None) -> Tensor:
+    def input_gradient(self, grad: Tensor, size: Sequence[int], needed: Tensor | None) -> Tensor:
         """The gradient of pictures ``[N, 3, H, W]`` of `size`, channels-last, from that of the features `grad`
         ``[N, C, h, w]``. Where `needed` (bool ``[N, H, W]``; None: everywhere) is false it may be right or 0."""
         count, channels, rows, columns = grad.shape
@@ -69,10 +68,6 @@ class Stem:
         arrays = flat(grad.permute(0, 2, 3, 1)), asked, flat(result), self.weight, self.first, self.down, self.across
         run(*arrays, *self.before, *size, rows, columns, channels)
         return result.permute(0, 3, 1, 2)
-
-
-def _leading_zeros(used: np.ndarray) -> int:
-    return int(np.argmax(used)) if used.any() else 0
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)

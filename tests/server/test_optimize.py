@@ -90,7 +90,7 @@ def test_a_step_that_asks_for_covered_pixels_only_moves_as_with_all_of_them(
     _, slope = gradient(problem, problem.texture.start, batch, 0)
     monkeypatch.setattr(optimize, "covered", lambda _: None)
     _, whole = gradient(problem, problem.texture.start, batch, 0)
-    assert torch.equal(slope, whole)
+    assert (slope - whole).norm() < 1e-5 * whole.norm()
     # What was done to pictures carries gradients from pixels that the object does not cover.
     assert [needed is None for needed in asked] == [bool(augment), True]
 

@@ -1,0 +1,194 @@
+"""Gradients at some of the places of features only, compiled for the CPU.
+
+An object covers a part of a picture, and the first features of a network are the largest: what no covered pixel reaches
+need not be carried back through them. Gradients of features are rows here, one for each site; equal by test to those
+that torch finds at all places. For the convolutions that small networks begin with: depthwise and pointwise ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba as nb
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compute_server.render.compiled import flat
+
+#: Sites that a thread takes at a time.
+PIECE = 256
+#: Products that are summed up at once; :func:`_add_products` names them.
+TOGETHER = 4
+_f, _i, _u = np.float32, np.int32, np.uint64
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Places of features ``[N, H, W]``: ``index [S] int32``, ascending, and for each place ``row [N · H · W] int32``
+    which of them it is, −1 for none. `shape` is (N, H, W)."""
+
+    index: np.ndarray
+    row: np.ndarray
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, chosen: np.ndarray) -> Sites:
+        """Those that are `chosen`, bool ``[N, H, W]``."""
+        index = np.flatnonzero(chosen).astype(np.int32)
+        row = np.full(chosen.size, -1, np.int32)
+        row[index] = np.arange(len(index), dtype=np.int32)
+        count, height, width = chosen.shape
+        return cls(index, row, (count, height, width))
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a convolution's output looks at along rows and columns: so many weights (`size`), a step apart (`step`),
+    the first of which lies `before` the input's first row or column."""
+
+    size: tuple[int, int]
+    step: tuple[int, int]
+    before: tuple[int, int]
+
+    def reached(self, needed: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        """The places of an output, bool ``[N, rows, columns]``, that look at any of those `needed` of its input."""
+        result = np.zeros((len(needed), rows, columns), np.bool_)
+        _mark_reached(needed, *self.size, *self.step, *self.before, result)
+        return result
+
+
+def trimmed(conv: nn.Conv2d) -> tuple[np.ndarray, Window]:
+    """The weights ``[O, I, h, w]`` of a convolution without rows and columns before the first that is anything, as
+    there are where padding was folded into them; and its window."""
+    weight = conv.weight.detach().numpy()
+    top, left = _leading_zeros(weight.any(axis=(0, 1, 3))), _leading_zeros(weight.any(axis=(0, 1, 2)))
+    weight = weight[:, :, top:, left:]
+    (pad_y, pad_x), (high, wide) = map(int, conv.padding), weight.shape[2:]
+    return weight, Window((high, wide), (conv.stride[0], conv.stride[1]), (pad_y - top, pad_x - left))
+
+
+def _leading_zeros(used: np.ndarray) -> int:
+    return int(np.argmax(used)) if used.any() else 0
+
+
+def is_pointwise(conv: nn.Conv2d) -> bool:
+    """Whether `conv` looks at one place at a time."""
+    alone = (conv.kernel_size, conv.stride, conv.padding) == ((1, 1), (1, 1), (0, 0))
+    return alone and conv.groups == 1
+
+
+def is_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether `conv` looks at one channel at a time."""
+    return conv.groups == conv.in_channels == conv.out_channels and conv.dilation == (1, 1)
+
+
+def clipped(rows: Tensor, sites: Sites, inside: Tensor | None) -> None:
+    """Set to 0 what was clipped, in place: all that was not `inside` (bool ``[N, C, H, W]``, channels-last; None:
+    nothing was)."""
+    if inside is not None:
+        _clip(flat(rows), sites.index, flat(inside.permute(0, 2, 3, 1)), rows.shape[1])
+
+
+def depthwise(
+    conv: nn.Conv2d, rows: Tensor, at: Sites, to: Sites, inside: Tensor | None, *, everywhere: bool
+) -> Tensor:
+    """The gradient of the input of `conv` at the sites `to`, where that was not clipped (`inside`, see :func:`clipped`;
+    None: nowhere), from that of its output at the sites `at`. `everywhere`: a row for each place, 0 for most."""
+    weight, window = trimmed(conv)
+    channels = rows.shape[1]
+    result = torch.zeros(len(to.row), channels) if everywhere else torch.empty(len(to.index), channels)
+    arranged = np.concatenate([weight[:, 0].transpose(1, 2, 0).ravel(), np.zeros(channels, np.float32)])
+    kept = np.empty(0, np.bool_) if inside is None else flat(inside.permute(0, 2, 3, 1))
+    run: Any = _depthwise
+    places = *window.size, *window.step, *window.before, *at.shape[1:], *to.shape[1:]
+    run(flat(rows), at.row, arranged, to.index, kept, everywhere, flat(result), channels, *places)
+    return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _mark_reached(needed, high, wide, step_y, step_x, above, left, result):  # type: ignore[no-untyped-def]
+    count, height, width = needed.shape
+    rows, columns = result.shape[1:]
+    for view in nb.prange(count):
+        for y in range(height):
+            # The first and last of a row: between them all are taken, as most are needed.
+            low, top = width, -1
+            for x in range(width):
+                if needed[view, y, x]:
+                    low, top = min(low, x), x
+            if top < 0:
+                continue
+            first_y, last_y = max(0, -((high - 1 - y - above) // step_y)), min(rows - 1, (y + above) // step_y)
+            first_x, last_x = max(0, -((wide - 1 - low - left) // step_x)), min(columns - 1, (top + left) // step_x)
+            for row in range(first_y, last_y + 1):
+                for column in range(first_x, last_x + 1):
+                    result[view, row, column] = True
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _clip(rows, index, inside, channels):  # type: ignore[no-untyped-def]
+    for site in nb.prange(index.shape[0]):
+        _clip_row(rows, _u(site * channels), inside, _u(index[site]) * _u(channels), _u(channels))
+
+
+@nb.njit(cache=True)
+def _clip_row(rows, row, inside, at, channels):  # type: ignore[no-untyped-def]
+    for c in range(channels):
+        rows[row + c] = rows[row + c] if inside[at + c] else _f(0)
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _depthwise(  # type: ignore[no-untyped-def]
+    rows, row_of, weight, index, inside, everywhere, result, channels, high, wide, step_y, step_x, above, left, h, w,
+    height, width,
+):  # fmt: skip
+    sites, size, none = index.shape[0], _u(channels), high * wide
+    for piece in nb.prange((sites + PIECE - 1) // PIECE):
+        # Where the rows and weights begin that a site sums up; after the last of them come weights of 0.
+        source, factor = np.zeros(none + TOGETHER, np.uint64), np.empty(none + TOGETHER, np.uint64)
+        for site in range(piece * PIECE, min((piece + 1) * PIECE, sites)):
+            place, many = np.int64(index[site]), 0
+            line, x = place // width, place % width + left
+            view, y = line // height, line % height + above
+            # The last of the output's rows and columns that look here, each with its weight; divisions are slow.
+            row, j = y // step_y, y % step_y
+            while j < high and row >= 0:
+                column, i = x // step_x, x % step_x
+                begin = (view * h + row) * w
+                while row < h and i < wide and column >= 0:
+                    found = row_of[_u(begin + column)] if column < w else _i(-1)
+                    if found >= 0:
+                        source[_u(many)], factor[_u(many)] = _u(found) * size, _u(j * wide + i) * size
+                        many += 1
+                    column, i = column - 1, i + step_x
+                row, j = row - 1, j + step_y
+            to = _u(place if everywhere else site) * size
+            if many == 0:
+                _clear(result, to, size)
+                continue
+            for k in range(TOGETHER):
+                factor[_u(many + k)] = _u(none) * size
+            for k in range(0, many, TOGETHER):
+                _add_products(rows, source, weight, factor, _u(k), result, to, size)
+            if inside.shape[0]:
+                _clip_row(result, to, inside, _u(place) * size, size)
+
+
+@nb.njit(cache=True)
+def _clear(values, to, size):  # type: ignore[no-untyped-def]
+    for c in range(size):
+        values[to + c] = _f(0)
+
+
+@nb.njit(cache=True, fastmath={"contract"})
+def _add_products(rows, source, weight, factor, k, result, to, size):  # type: ignore[no-untyped-def]
+    """Of TOGETHER rows with their weights; the first of a site are not added to anything."""
+    one, two, three = k + _u(1), k + _u(2), k + _u(3)
+    a, b, c, d = source[k], source[one], source[two], source[three]
+    w_a, w_b, w_c, w_d = factor[k], factor[one], factor[two], factor[three]
+    for i in range(size):
+        near = rows[a + i] * weight[w_a + i] + rows[b + i] * weight[w_b + i]
+        far = rows[c + i] * weight[w_c + i] + rows[d + i] * weight[w_d + i]
+        result[to + i] = near + far if k == 0 else result[to + i] + (near + far)
