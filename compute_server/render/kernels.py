@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .compiled import pieces
+
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
@@ -24,7 +26,7 @@ def interpolate(
     arrays = _interpolate(
         visibility.triangle.numpy(),
         visibility.barycentric.numpy(),
-        visibility.view_start.numpy(),
+        pieces(visibility.view_start),
         geometry.positions.numpy(),
         geometry.triangles.numpy(),
         geometry.normals.numpy(),
@@ -39,7 +41,7 @@ def interpolate(
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _interpolate(  # type: ignore[no-untyped-def]
-    triangle, barycentric, view_start, positions, triangles, normals, uv, matrices, eyes, to_samples
+    triangle, barycentric, pieces, positions, triangles, normals, uv, matrices, eyes, to_samples
 ):
     """Neighbouring samples mostly share a triangle: what is linear across it is kept as c + b_a · a + b_b · b in local
     numbers, which stay in registers, and set anew when the triangle changes."""
@@ -47,14 +49,15 @@ def _interpolate(  # type: ignore[no-untyped-def]
     position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
     corner_normals = normals.reshape(-1, 3)  # a view of a row costs more than all that is done with it
-    for view in nb.prange(view_start.shape[0] - 1):
+    for piece in nb.prange(pieces.shape[0]):
+        view, begin, end = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
         m = matrices[view]
         e_x, e_y, e_z, e_w = _f(eyes[view, 0]), _f(eyes[view, 1]), _f(eyes[view, 2]), _f(eyes[view, 3])
         last, scale, w_a, w_b, w_c = np.int32(-1), _f(0), _f(0), _f(0), _f(0)
         x_a = y_a = z_a = x_b = y_b = z_b = x_c = y_c = z_c = _f(0)
         i_a = j_a = k_a = i_b = j_b = k_b = i_c = j_c = k_c = _f(0)
         u_a = v_a = u_b = v_b = u_c = v_c = _f(0)
-        for p in range(np.uint64(view_start[view]), np.uint64(view_start[view + 1])):
+        for p in range(np.uint64(begin), np.uint64(end)):
             if triangle[p] != last:
                 last = triangle[p]
                 t = np.uint64(last)

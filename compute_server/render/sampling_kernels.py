@@ -53,7 +53,8 @@ def gather(pool: Tensor, transport: Transport) -> Tensor:
     """Stands for ``sampling.accumulate_reference``."""
     picture = torch.empty(transport.base.shape)
     run: Any = _gather_mips if isinstance(transport.taps, MipTaps) else _gather
-    run(flat(pool), *_arrays(transport), transport.view_start.numpy(), flat(transport.base), flat(picture))
+    width = transport.base.shape[2]
+    run(flat(pool), *_arrays(transport), width, flat(transport.base), flat(picture))
     return picture
 
 
@@ -73,10 +74,11 @@ def _arrays(transport: Transport) -> tuple[Any, ...]:
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _gather(pool, index, weight, light, pixel, view_start, base, picture):  # type: ignore[no-untyped-def]
-    for view in nb.prange(view_start.shape[0] - 1):
-        _begin(view, view_start.shape[0] - 1, base, picture)
-        for p in range(_u(view_start[view]), _u(view_start[view + 1])):
+def _gather(pool, index, weight, light, pixel, width, base, picture):  # type: ignore[no-untyped-def]
+    pieces = _pieces(pixel)
+    for piece in nb.prange(pieces):
+        first, end = _begin(piece, pieces, pixel, width, base, picture)
+        for p in range(first, end):
             color = NOTHING
             for k in range(_u(index.shape[1])):
                 color = fma(alike(weight[p, k]), load(pool, _u(3) * _u(index[p, k])), color)
@@ -84,10 +86,31 @@ def _gather(pool, index, weight, light, pixel, view_start, base, picture):  # ty
 
 
 @nb.njit(cache=True)
-def _begin(view, views, base, picture):  # type: ignore[no-untyped-def]
-    """One of so many views begins as what no sample covers; from now on the cache holds it."""
-    size = base.shape[0] // views
-    picture[view * size : (view + 1) * size] = base[view * size : (view + 1) * size]
+def _pieces(pixel):  # type: ignore[no-untyped-def]
+    """In so many pieces samples are drawn: many enough that threads have equal shares."""
+    return max(1, pixel.shape[0] // (4 * PIECE))
+
+
+@nb.njit(cache=True)
+def _begin(piece, pieces, pixel, width, base, picture):  # type: ignore[no-untyped-def]
+    """One of so many pieces: its pixels begin as what no sample covers, and from now on the cache holds them. Where its
+    samples begin and end."""
+    first, end = _row_start(pixel, piece, pieces, width), _row_start(pixel, piece + 1, pieces, width)
+    low = _u(3 * width) * (_u(pixel[first]) // _u(width)) if piece > 0 and first < pixel.shape[0] else _u(0)
+    high = _u(3 * width) * (_u(pixel[end]) // _u(width)) if end < pixel.shape[0] else _u(base.shape[0])
+    if piece == 0 or first < pixel.shape[0]:
+        picture[low:high] = base[low:high]
+    return first, end
+
+
+@nb.njit(cache=True)
+def _row_start(pixel, piece, pieces, width):  # type: ignore[no-untyped-def]
+    """Where the samples of a piece begin: with those of a row of pixels, as no other piece may add to these."""
+    count = pixel.shape[0]
+    at = _u(count * piece // pieces)
+    while _u(0) < at < _u(count) and pixel[at] // width == pixel[at - _u(1)] // width:
+        at += _u(1)
+    return at
 
 
 @nb.njit(cache=True)
@@ -112,13 +135,13 @@ def _scatter(grad, index, weight, light, pixel, result, others, cleared, large):
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _gather_mips(  # type: ignore[no-untyped-def]
-    pool, place, rows, columns, light, pixel, view_start, base, picture
+    pool, place, rows, columns, light, pixel, width, base, picture
 ):
-    for view in nb.prange(view_start.shape[0] - 1):
-        _begin(view, view_start.shape[0] - 1, base, picture)
+    pieces = _pieces(pixel)
+    for piece in nb.prange(pieces):
+        begin, end = _begin(piece, pieces, pixel, width, base, picture)
         index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
-        end = _u(view_start[view + 1])
-        for first in range(_u(view_start[view]), end, _u(BLOCK)):
+        for first in range(begin, end, _u(BLOCK)):
             many = min(_u(BLOCK), end - first)
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
