@@ -20,7 +20,7 @@ from compute_server.render.compiled import flat
 #: Sites that a thread takes at a time.
 PIECE = 256
 #: Products that are summed up at once; :func:`_add_products` names them.
-TOGETHER = 4
+TOGETHER = 3
 _f, _i, _u = np.float32, np.int32, np.uint64
 
 
@@ -36,10 +36,10 @@ class Sites:
     @classmethod
     def of(cls, chosen: np.ndarray) -> Sites:
         """Those that are `chosen`, bool ``[N, H, W]``."""
-        index = np.flatnonzero(chosen).astype(np.int32)
-        row = np.full(chosen.size, -1, np.int32)
-        row[index] = np.arange(len(index), dtype=np.int32)
         count, height, width = chosen.shape
+        index, row = np.empty(np.count_nonzero(chosen), np.int32), np.empty(chosen.size, np.int32)
+        before = np.cumsum(np.count_nonzero(chosen, axis=(1, 2)), dtype=np.int32)
+        _number(chosen.reshape(count, -1), before, index, row)
         return cls(index, row, (count, height, width))
 
 
@@ -108,23 +108,37 @@ def depthwise(
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
+def _number(chosen, before, index, row):  # type: ignore[no-untyped-def]
+    """See :class:`Sites`; `before` are how many there are up to the end of each view."""
+    places = chosen.shape[1]
+    for view in nb.prange(chosen.shape[0]):
+        many, first = _u(before[view - 1] if view else 0), _u(view * places)
+        for place in range(_u(places)):
+            row[first + place] = _i(many) if chosen[view, place] else _i(-1)
+            if chosen[view, place]:
+                index[many] = first + place
+                many += _u(1)
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
 def _mark_reached(needed, high, wide, step_y, step_x, above, left, result):  # type: ignore[no-untyped-def]
     count, height, width = needed.shape
     rows, columns = result.shape[1:]
     for view in nb.prange(count):
         for y in range(height):
             # The first and last of a row: between them all are taken, as most are needed.
-            low, top = width, -1
-            for x in range(width):
-                if needed[view, y, x]:
-                    low, top = min(low, x), x
-            if top < 0:
+            low, top = _u(0), _u(width)
+            while low < top and not needed[view, y, low]:
+                low += _u(1)
+            if low == top:
                 continue
+            while not needed[view, y, top - _u(1)]:
+                top -= _u(1)
             first_y, last_y = max(0, -((high - 1 - y - above) // step_y)), min(rows - 1, (y + above) // step_y)
-            first_x, last_x = max(0, -((wide - 1 - low - left) // step_x)), min(columns - 1, (top + left) // step_x)
+            first_x = max(0, -((wide - 1 - np.int64(low) - left) // step_x))
+            last_x = min(columns - 1, (np.int64(top) - 1 + left) // step_x)
             for row in range(first_y, last_y + 1):
-                for column in range(first_x, last_x + 1):
-                    result[view, row, column] = True
+                result[view, row, first_x : last_x + 1] = True
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
@@ -185,10 +199,9 @@ def _clear(values, to, size):  # type: ignore[no-untyped-def]
 @nb.njit(cache=True, fastmath={"contract"})
 def _add_products(rows, source, weight, factor, k, result, to, size):  # type: ignore[no-untyped-def]
     """Of TOGETHER rows with their weights; the first of a site are not added to anything."""
-    one, two, three = k + _u(1), k + _u(2), k + _u(3)
-    a, b, c, d = source[k], source[one], source[two], source[three]
-    w_a, w_b, w_c, w_d = factor[k], factor[one], factor[two], factor[three]
+    one, two = k + _u(1), k + _u(2)
+    a, b, c = source[k], source[one], source[two]
+    w_a, w_b, w_c = factor[k], factor[one], factor[two]
     for i in range(size):
-        near = rows[a + i] * weight[w_a + i] + rows[b + i] * weight[w_b + i]
-        far = rows[c + i] * weight[w_c + i] + rows[d + i] * weight[w_d + i]
-        result[to + i] = near + far if k == 0 else result[to + i] + (near + far)
+        found = rows[a + i] * weight[w_a + i] + rows[b + i] * weight[w_b + i] + rows[c + i] * weight[w_c + i]
+        result[to + i] = found if k == 0 else result[to + i] + found
