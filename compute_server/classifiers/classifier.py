@@ -22,7 +22,7 @@ class Classifier:
         self.spec = spec
         self.device = device
         self.network = network.to(device)
-        self._first = frozen.first(self.network)
+        self._route = frozen.Route(self.network)
         self._reduced: bool | None = None
         mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
         self._scale = std.reciprocal().to(device, torch.float32)
@@ -39,8 +39,7 @@ class Classifier:
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.float32:
             raise ValueError(f"images must be [N, H, W, 3] float32, got {list(images.shape)} {images.dtype}")
         resized = self._resized(images.to(self.device))
-        if self._first is not None:
-            self._first.needed = needed if resized.shape == images.shape else None
+        self._route.ask(needed if resized.shape == images.shape else None)
         # A row at a time: torch takes twice as long where three numbers are to be repeated for each pixel.
         scale, offset = (each.repeat(self.spec.size) for each in (self._scale, self._offset))
         normalised = torch.addcmul(offset, resized.flatten(2), scale).view(resized.shape)

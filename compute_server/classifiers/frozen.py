@@ -2,24 +2,27 @@
 
 Gradients go to the picture only, so that of all features nothing need be kept but which of them were clipped: a byte of
 each. torch keeps them whole, and copies once more what an in-place ReLU6 is given. EfficientNet-Lite0 takes a quarter
-less time so (276 against 207 ms, 15 views of 224², two cores). The first ones know which pixels' gradient is asked for,
-and go no other way back. Knows no model library.
+less time so (276 against 207 ms, 15 views of 224², two cores). Where only some pixels' gradient is asked for, a
+:class:`Route` tells the first of them which places of their features have a part in it. Knows no model library.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from compute_server.classifiers import clip_kernels, site_kernels
-from compute_server.classifiers.site_kernels import Sites, trimmed
+from compute_server.classifiers.site_kernels import Sites, Window
 from compute_server.classifiers.stem_kernels import Stem
 
 #: Activations that clip from 0 up to a limit, as modules and as functions.
@@ -32,18 +35,28 @@ LIMITS: dict[object, float] = {
 }
 
 
-#: Where more than this share of pixels is asked for, to go back at all places takes less time.
+#: Functions that add two features.
+SUMS = (operator.add, operator.iadd, torch.add)
+#: Where more than this share of places is asked for, to go back at all of them takes less time.
 FEW = 0.6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which gradients of what convolutions are `given` are asked for, bool ``[N, H, W]``: that of other places may be
+    0. ``sites`` are the places of what each of them gives that have a part in these, as far as that is followed;
+    ``first`` those that are given."""
+
+    given: np.ndarray
+    first: Sites | None
+    sites: Sequence[Sites]
 
 
 class FrozenConvolutions(nn.Module):
     """Frozen convolutions, each of which alone takes what the one before it gives, and what they give clipped to
-    [0, limit] (None: left as it is).
+    [0, limit] (None: left as it is). ``asked`` is set for one pass; None: all gradients are asked for."""
 
-    ``needed`` (bool ``[N, H, W]``, None: all) is set for one pass: the gradient of other pixels may be 0.
-    """
-
-    needed: Tensor | None = None
+    asked: Asked | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +92,38 @@ class FrozenConvolutions(nn.Module):
         return Stem.of(self.steps[0][0])
 
     @functools.cached_property
-    def partial(self) -> int:
-        """So many of the first ones are carried back at those places only that pixels ask for; 0: none."""
-        after = [conv for conv, _ in self.steps[1:]]
-        if self.stem is None or not after or not site_kernels.is_depthwise(after[0]):
-            return 0
-        simple = [site_kernels.is_pointwise(conv) or site_kernels.is_depthwise(conv) for conv in after]
-        return 1 + [*simple, False].index(False)
+    def windows(self) -> Sequence[Window]:
+        """Of so many of the first ones as can be carried back at some places only."""
+        found: list[Window] = []
+        for conv, _ in self.steps:
+            pictures = not found and self.stem is not None
+            if not (pictures or site_kernels.is_pointwise(conv) or site_kernels.is_depthwise(conv)):
+                break
+            found.append(Window.of(conv))
+        return found
+
+    def ask(self, given: np.ndarray | None) -> np.ndarray | None:
+        """Ask for the gradient of some of the places given, bool ``[N, H, W]`` (None: all). Which gradients of the
+        result that takes, None where all are as good."""
+        self.asked = None
+        if given is None:
+            return None
+        if np.count_nonzero(given) > FEW * given.size:
+            self.asked = Asked(given, None, ())
+            return None
+        first = None if self.stem else Sites.of(given)
+        sites: list[Sites] = []
+        reached = given
+        for window in self.windows:
+            before = sites[-1] if sites else first
+            if before is not None and window.weight.shape[2:] == window.step == (1, 1):
+                sites.append(before)
+                continue
+            reached = window.reached(reached)
+            sites.append(Sites.of(reached))
+        # A stem by itself takes no longer with all of its features.
+        self.asked = Asked(given, first, () if self.stem and len(sites) == 1 else sites)
+        return reached if len(sites) == len(self.steps) else None
 
 
 class _Frozen(torch.autograd.Function):
@@ -93,7 +131,7 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: FrozenConvolutions) -> Tensor:
-        ctx.module, ctx.shapes, ctx.needed = module, [], module.needed
+        ctx.module, ctx.shapes, ctx.asked = module, [], module.asked
         inside = []
         for conv, limit in module.steps:
             ctx.shapes.append(x.shape)
@@ -106,16 +144,16 @@ class _Frozen(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         module: FrozenConvolutions = ctx.module
-        steps, inside = module.steps, ctx.saved_tensors
-        few = ctx.needed is not None and int(ctx.needed.count_nonzero()) <= FEW * ctx.needed.numel()
+        steps, inside, asked = module.steps, ctx.saved_tensors, ctx.asked
         for at in reversed(range(len(steps))):
-            if few and at + 1 == module.partial:
-                return _at_sites(module, grad, inside, ctx.shapes, ctx.needed), None
+            if asked is not None and len(asked.sites) == at + 1:
+                return _at_sites(module, grad, inside, ctx.shapes[0][2:], asked), None
             if inside[at] is not None:
                 # What comes from outside may be somebody else's too.
                 grad = clip_kernels.masked(grad, inside[at], in_place=at + 1 < len(steps))
             if at == 0 and module.stem is not None:
-                return module.stem.input_gradient(grad, ctx.shapes[0][2:], ctx.needed), None
+                needed = None if asked is None else asked.given
+                return module.stem.input_gradient(grad, ctx.shapes[0][2:], needed), None
             grad = _input_gradient(steps[at][0], grad, ctx.shapes[at])
         return grad, None
 
@@ -129,40 +167,61 @@ def _input_gradient(conv: nn.Conv2d, grad: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _at_sites(
-    module: FrozenConvolutions,
-    grad: Tensor,
-    inside: Sequence[Tensor | None],
-    shapes: Sequence[torch.Size],
-    needed: Tensor,
+    module: FrozenConvolutions, grad: Tensor, inside: Sequence[Tensor | None], size: Sequence[int], asked: Asked
 ) -> Tensor:
-    """The gradient of the `needed` pixels, through those of the convolutions that can do with some of the places."""
-    convolutions, stem = [conv for conv, _ in module.steps[: module.partial]], module.stem
-    assert stem is not None
-    sites = _sites(convolutions, [*shapes[1:], grad.shape][: len(convolutions)], needed)
-    everywhere = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
-    rows = everywhere.index_select(0, torch.from_numpy(sites[-1].index))
-    site_kernels.clipped(rows, sites[-1], inside[module.partial - 1])
-    for at in range(len(convolutions) - 1, 0, -1):
-        conv, clip = convolutions[at], inside[at - 1]
+    """The gradients that are asked for, of what is given (of `size`), through the convolutions that have sites."""
+    count = len(asked.sites)
+    to, at = (asked.first, *asked.sites[:-1]), asked.sites
+    rows = site_kernels.rows(grad, at[-1])
+    site_kernels.clipped(rows, at[-1], inside[count - 1])
+    end = 0 if module.stem is None else 1
+    for i in range(count - 1, end - 1, -1):
+        conv, clip, sites = module.steps[i][0], inside[i - 1] if i else None, to[i]
+        assert sites is not None
         if site_kernels.is_depthwise(conv):
-            rows = site_kernels.depthwise(conv, rows, sites[at], sites[at - 1], clip, everywhere=at == 1)
+            rows = site_kernels.depthwise(module.windows[i], rows, at[i], sites, clip, everywhere=i == end)
         else:
             rows = rows @ conv.weight.flatten(1)
-            site_kernels.clipped(rows, sites[at - 1], clip)
-    return stem.input_gradient(rows.view(*sites[0].shape, -1).permute(0, 3, 1, 2), shapes[0][2:], needed)
+            site_kernels.clipped(rows, sites, clip)
+            rows = site_kernels.everywhere(rows, sites) if i == end else rows
+    shape = (at[0] if module.stem else asked.first).shape  # type: ignore[union-attr]
+    features = rows.view(*shape, -1).permute(0, 3, 1, 2)
+    return features if module.stem is None else module.stem.input_gradient(features, size, asked.given)
 
 
-def _sites(convolutions: Sequence[nn.Conv2d], shapes: Sequence[torch.Size], needed: Tensor) -> list[Sites]:
-    """For each convolution the places of what it gives, of such `shapes`, that any `needed` pixel has a part in."""
-    found: list[Sites] = []
-    reached = needed.numpy()
-    for conv, (*_, rows, columns) in zip(convolutions, shapes, strict=True):
-        if found and site_kernels.is_pointwise(conv):
-            found.append(found[-1])
-            continue
-        reached = trimmed(conv)[1].reached(reached, rows, columns)
-        found.append(Sites.of(reached))
-    return found
+class Route:
+    """The frozen convolutions and sums that a network's pictures meet before anything else: as far as them it is known
+    which gradients are asked for."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._steps: list[tuple[fx.Node, FrozenConvolutions | None]] = []
+        self._given: fx.Node | None = None
+        if not isinstance(network, fx.GraphModule):
+            return
+        known: set[object] = set()
+        for node in network.graph.nodes:
+            found = _module(network, node)
+            if node.op == "placeholder" and self._given is None:
+                self._given = node
+                known.add(node)
+            elif isinstance(found, FrozenConvolutions) and node.args[0] in known:
+                self._steps.append((node, found))
+                known |= {node} if len(found.windows) == len(found.steps) else set()
+            elif node.op == "call_function" and node.target in SUMS and known.issuperset(node.args):
+                self._steps.append((node, None))
+                known.add(node)
+
+    def ask(self, needed: Tensor | None) -> None:
+        """For the next pass, ask for the gradient of the pixels `needed`, bool ``[N, H, W]`` (None: all)."""
+        asked: dict[object, np.ndarray] = {} if needed is None else {self._given: needed.numpy()}
+        for node, found in self._steps:
+            given = [asked[each] for each in node.args if each in asked]
+            if found is not None:
+                result = found.ask(given[0] if given else None)
+            else:
+                result = np.logical_or(*given) if len(given) == len(node.args) else None
+            if result is not None:
+                asked[node] = result
 
 
 def frozen(traced: fx.GraphModule) -> fx.GraphModule:
@@ -192,17 +251,6 @@ def frozen(traced: fx.GraphModule) -> fx.GraphModule:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
-
-
-def first(network: nn.Module) -> FrozenConvolutions | None:
-    """The frozen convolutions that alone take what `network` is given, if there are such."""
-    if not isinstance(network, fx.GraphModule):
-        return None
-    given = next(node for node in network.graph.nodes if node.op == "placeholder")
-    # Whoever asks how many pictures there are looks at none.
-    takers = [node for node in given.users if (node.op, node.target) != ("call_method", "size")]
-    found = _module(network, takers[0]) if len(takers) == 1 else None
-    return found if isinstance(found, FrozenConvolutions) else None
 
 
 def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:

@@ -7,6 +7,7 @@ that torch finds at all places. For the convolutions that small networks begin w
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,28 +46,44 @@ class Sites:
 
 @dataclass(frozen=True)
 class Window:
-    """What a convolution's output looks at along rows and columns: so many weights (`size`), a step apart (`step`),
-    the first of which lies `before` the input's first row or column."""
+    """What a convolution looks at: with weights ``[O, I, h, w]``, which go a `step` farther for each output and begin
+    `before` the first row and column of its input. ``[H, W]`` have ``[(H + more) // step + 1, …]`` outputs.
 
-    size: tuple[int, int]
+    Where padding was folded into a kernel, its first rows and columns are nothing; they are left out.
+    """
+
+    weight: np.ndarray
     step: tuple[int, int]
     before: tuple[int, int]
+    more: tuple[int, int]
 
-    def reached(self, needed: np.ndarray, rows: int, columns: int) -> np.ndarray:
-        """The places of an output, bool ``[N, rows, columns]``, that look at any of those `needed` of its input."""
-        result = np.zeros((len(needed), rows, columns), np.bool_)
-        _mark_reached(needed, *self.size, *self.step, *self.before, result)
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> Window:
+        """That of `conv`, which is not dilated."""
+        weight = conv.weight.detach().numpy()
+        top, left = _leading_zeros(weight.any(axis=(0, 1, 3))), _leading_zeros(weight.any(axis=(0, 1, 2)))
+        (pad_y, pad_x), (high, wide) = map(int, conv.padding), weight.shape[2:]
+        return cls(
+            weight=weight[:, :, top:, left:],
+            step=(conv.stride[0], conv.stride[1]),
+            before=(pad_y - top, pad_x - left),
+            more=(2 * pad_y - high, 2 * pad_x - wide),
+        )
+
+    @functools.cached_property
+    def of_each_channel(self) -> np.ndarray:
+        """The weights of a depthwise convolution, ``[h · w + 1, C]`` and flat; the last ones are 0."""
+        arranged = self.weight[:, 0].transpose(1, 2, 0).reshape(-1, len(self.weight))
+        return np.append(arranged, np.zeros(len(self.weight), np.float32))
+
+    def reached(self, needed: np.ndarray) -> np.ndarray:
+        """The outputs, bool ``[N, …]``, that look at any of the `needed` inputs, bool ``[N, H, W]``, or at one that
+        lies between two of them in a row."""
+        shape = [(n + more) // step + 1 for n, more, step in zip(needed.shape[1:], self.more, self.step, strict=True)]
+        result = np.zeros((len(needed), *shape), np.bool_)
+        run: Any = _mark_reached
+        run(needed, *self.weight.shape[2:], *self.step, *self.before, result)
         return result
-
-
-def trimmed(conv: nn.Conv2d) -> tuple[np.ndarray, Window]:
-    """The weights ``[O, I, h, w]`` of a convolution without rows and columns before the first that is anything, as
-    there are where padding was folded into them; and its window."""
-    weight = conv.weight.detach().numpy()
-    top, left = _leading_zeros(weight.any(axis=(0, 1, 3))), _leading_zeros(weight.any(axis=(0, 1, 2)))
-    weight = weight[:, :, top:, left:]
-    (pad_y, pad_x), (high, wide) = map(int, conv.padding), weight.shape[2:]
-    return weight, Window((high, wide), (conv.stride[0], conv.stride[1]), (pad_y - top, pad_x - left))
 
 
 def _leading_zeros(used: np.ndarray) -> int:
@@ -84,6 +101,17 @@ def is_depthwise(conv: nn.Conv2d) -> bool:
     return conv.groups == conv.in_channels == conv.out_channels and conv.dilation == (1, 1)
 
 
+def rows(features: Tensor, sites: Sites) -> Tensor:
+    """Those of features ``[N, C, H, W]`` at `sites`, ``[S, C]``."""
+    everywhere = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+    return everywhere.index_select(0, torch.from_numpy(sites.index))
+
+
+def everywhere(rows: Tensor, sites: Sites) -> Tensor:
+    """A row for each place ``[N · H · W, C]``: those of `sites`, and 0 at the others."""
+    return torch.zeros(len(sites.row), rows.shape[1]).index_copy_(0, torch.from_numpy(sites.index).long(), rows)
+
+
 def clipped(rows: Tensor, sites: Sites, inside: Tensor | None) -> None:
     """Set to 0 what was clipped, in place: all that was not `inside` (bool ``[N, C, H, W]``, channels-last; None:
     nothing was)."""
@@ -91,19 +119,15 @@ def clipped(rows: Tensor, sites: Sites, inside: Tensor | None) -> None:
         _clip(flat(rows), sites.index, flat(inside.permute(0, 2, 3, 1)), rows.shape[1])
 
 
-def depthwise(
-    conv: nn.Conv2d, rows: Tensor, at: Sites, to: Sites, inside: Tensor | None, *, everywhere: bool
-) -> Tensor:
-    """The gradient of the input of `conv` at the sites `to`, where that was not clipped (`inside`, see :func:`clipped`;
-    None: nowhere), from that of its output at the sites `at`. `everywhere`: a row for each place, 0 for most."""
-    weight, window = trimmed(conv)
+def depthwise(window: Window, rows: Tensor, at: Sites, to: Sites, inside: Tensor | None, *, everywhere: bool) -> Tensor:
+    """The gradient of a depthwise convolution's input at the sites `to`, where that was not clipped (`inside`, see
+    :func:`clipped`), from that of its output at the sites `at`. `everywhere`: see there."""
     channels = rows.shape[1]
     result = torch.zeros(len(to.row), channels) if everywhere else torch.empty(len(to.index), channels)
-    arranged = np.concatenate([weight[:, 0].transpose(1, 2, 0).ravel(), np.zeros(channels, np.float32)])
     kept = np.empty(0, np.bool_) if inside is None else flat(inside.permute(0, 2, 3, 1))
     run: Any = _depthwise
-    places = *window.size, *window.step, *window.before, *at.shape[1:], *to.shape[1:]
-    run(flat(rows), at.row, arranged, to.index, kept, everywhere, flat(result), channels, *places)
+    places = *window.weight.shape[2:], *window.step, *window.before, *at.shape[1:], *to.shape[1:]
+    run(flat(rows), at.row, window.of_each_channel, to.index, kept, everywhere, flat(result), channels, *places)
     return result
 
 

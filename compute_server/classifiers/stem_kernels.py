@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compute_server.classifiers.site_kernels import trimmed
+from compute_server.classifiers.site_kernels import Window
 from compute_server.render.compiled import flat
 
 #: Pixels of one row, a stride apart, whose gradients are summed up together: weights are read once for all of them.
@@ -45,8 +45,8 @@ class Stem:
         plain = conv.in_channels == 3 and conv.groups == 1 and conv.dilation == (1, 1)
         if not plain or conv.stride[0] != conv.stride[1] or isinstance(conv.padding, str):
             return None
-        weight, window = trimmed(conv)
-        step = window.step[0]
+        window = Window.of(conv)
+        weight, step = window.weight, window.step[0]
         places = [(y, x) for y in range(step) for x in range(step)]
         parts = [weight[:, :, y::step, x::step][..., ::-1].transpose(2, 1, 3, 0).ravel() for y, x in places]
         ends = np.cumsum([len(part) for part in parts])
@@ -58,12 +58,12 @@ class Stem:
             before=window.before,
         )
 
-    def input_gradient(self, grad: Tensor, size: Sequence[int], needed: Tensor | None) -> Tensor:
+    def input_gradient(self, grad: Tensor, size: Sequence[int], needed: np.ndarray | None) -> Tensor:
         """The gradient of pictures ``[N, 3, H, W]`` of `size`, channels-last, from that of the features `grad`
         ``[N, C, h, w]``. Where `needed` (bool ``[N, H, W]``; None: everywhere) is false it may be right or 0."""
         count, channels, rows, columns = grad.shape
         result = torch.empty(count, *size, 3)
-        asked = np.ones(count * size[0] * size[1], np.bool_) if needed is None else needed.reshape(-1).numpy()
+        asked = np.ones(count * size[0] * size[1], np.bool_) if needed is None else needed.reshape(-1)
         run: Any = _input_gradient
         arrays = flat(grad.permute(0, 2, 3, 1)), asked, flat(result), self.weight, self.first, self.down, self.across
         run(*arrays, *self.before, *size, rows, columns, channels)

@@ -1,8 +1,11 @@
 """Promises of the classifiers, with real weights for EfficientNet-Lite and self-made weight files for the rest."""
 
+import dataclasses
 import math
+import operator
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +14,11 @@ import torchvision.models
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from compute_server.classifiers import Classifier, available, labels, load, timm_models
+from compute_server.classifiers import Classifier, available, frozen, labels, load, timm_models
 from compute_server.classifiers.folding import prepared
-from compute_server.classifiers.frozen import FrozenConvolutions, first
+from compute_server.classifiers.frozen import FEW, FrozenConvolutions
 from compute_server.classifiers.precision import gradient_cosine, survives
-from compute_server.classifiers.site_kernels import trimmed
+from compute_server.classifiers.site_kernels import Window
 from compute_server.classifiers.stem_kernels import Stem
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
 
@@ -380,11 +383,9 @@ def test_all_activations_of_lite_that_clip_are_one_with_their_convolutions(class
 
 
 def test_convolutions_that_follow_one_another_are_one_step_of_autograd(classifier: Classifier) -> None:
-    chain = first(classifier.network)
-    assert chain is not None
+    chain = next(each for each in classifier.network.modules() if isinstance(each, FrozenConvolutions))
     # Stem, the first block, and the second as far as where somebody else takes what it gives.
     assert [conv.groups > 1 for conv, _ in chain.steps] == [False, True, False, False, True, False]
-    assert chain.partial == 6
 
 
 @pytest.mark.parametrize("name", ["Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame"])
@@ -469,7 +470,7 @@ def test_pixels_whose_gradient_is_asked_for_get_it_and_others_the_same_or_none(n
     assert stem is not None
     needed = torch.rand(count, *size, generator=torch.Generator().manual_seed(2)) < 0.1
     needed[1] = False
-    found = stem.input_gradient(grad, tuple(size), needed)
+    found = stem.input_gradient(grad, size, needed.numpy())
     right = ((found - expected).abs() <= bound).all(dim=1)
     assert right[needed].all()
     assert (right | (found == 0).all(dim=1)).all()
@@ -526,8 +527,11 @@ CHAINS: dict[str, tuple[list[nn.Conv2d], int]] = {
         [nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, (2, 1), 0, groups=4), nn.Conv2d(4, 5, 3), nn.Conv2d(5, 2, 1)],
         2,
     ),
-    "no depthwise one second": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 6, 3, groups=6)], 0),
-    "no stem": ([nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 3, 3, 1, 1, groups=3)], 0),
+    "a pointwise one second": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 6, 3, groups=6)], 3),
+    "a stem alone": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3)], 1),
+    "no stem, a depthwise one first": ([nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 2)], 2),
+    "no stem, a pointwise one first": ([nn.Conv2d(3, 3, 1, groups=3), nn.Conv2d(3, 4, 1)], 2),
+    "a stem that is dilated": ([nn.Conv2d(3, 4, 3, dilation=2), nn.Conv2d(4, 4, 1)], 0),
     "places between which nobody looks": (
         [nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 2, 4, 0, groups=4), nn.Conv2d(4, 4, 1, groups=2)],
         2,
@@ -538,7 +542,7 @@ CHAINS: dict[str, tuple[list[nn.Conv2d], int]] = {
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.99])
 def test_places_that_no_needed_pixel_reaches_take_no_part_in_its_gradient(name: str, share: float) -> None:
-    convolutions, partial = CHAINS[name]
+    convolutions, followed = CHAINS[name]
     chain = FrozenConvolutions()
     plain = nn.Sequential()
     for at, conv in enumerate(convolutions):
@@ -546,11 +550,11 @@ def test_places_that_no_needed_pixel_reaches_take_no_part_in_its_gradient(name: 
         limit = (None, 0.8, math.inf)[at % 3]
         chain.add(conv, limit)
         plain.extend([conv, nn.Identity() if limit is None else nn.Hardtanh(0, limit)])
-    assert chain.partial == partial
+    assert len(chain.windows) == followed
     pictures = noise(3, 42)[:, :37].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     needed = torch.rand(3, 37, 42, generator=torch.Generator().manual_seed(1)) < share
     needed[1] = False
-    chain.needed = needed
+    reached = chain.ask(needed.numpy())
     ours, theirs = pictures.clone().requires_grad_(), pictures.clone().requires_grad_()
     grad = torch.randn_like(plain(pictures))
     chain(ours).backward(grad)
@@ -558,6 +562,13 @@ def test_places_that_no_needed_pixel_reaches_take_no_part_in_its_gradient(name: 
     found, expected = (each.grad.permute(0, 2, 3, 1)[needed] for each in (ours, theirs))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert (len(expected) == 0) == (share == 0)
+    # Only what is asked for of the result is read, if that is known.
+    if reached is not None:
+        spoiled = torch.where(torch.from_numpy(reached)[:, None], grad, 1e9)
+        ours.grad = None
+        chain(ours).backward(spoiled)
+        assert torch.equal(ours.grad.permute(0, 2, 3, 1)[needed], found)
+    assert (reached is None) == (share > FEW or followed < len(convolutions))
 
 
 @pytest.mark.parametrize("name", ["as small networks begin", "with one that looks at all around"])
@@ -569,10 +580,59 @@ def test_reached_are_all_places_that_look_at_a_needed_one(name: str) -> None:
             ones = nn.Conv2d(1, 1, conv.kernel_size, conv.stride, conv.padding, bias=False)
             nn.init.ones_(ones.weight)
             looks = ones(torch.from_numpy(needed)[:, None].float())[:, 0] > 0
-            assert (trimmed(conv)[1].reached(needed, *looks.shape[1:]) == looks.numpy()).all()
+            assert (Window.of(conv).reached(needed) == looks.numpy()).all()
 
 
-def test_what_looks_at_pictures_beside_the_first_convolution_gets_its_gradient() -> None:
+class Residual(nn.Module):
+    """Blocks as small networks have them: a stem, two that are added to what they are given, and one that is not."""
+
+    def __init__(self, add: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.norm, self.clip, self.add = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU6(), add
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(8, 16, 1), nn.ReLU6(), nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.ReLU6(), nn.Conv2d(16, 8, 1)
+            )
+            for _ in range(3)
+        )
+        self.last = nn.Conv2d(8, 1000, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[N, 1000]``."""
+        x = self.clip(self.norm(self.stem(x)))
+        x = self.add(self.blocks[1](x), self.blocks[0](x))
+        x = self.add(x, self.blocks[2](x))
+        features: Tensor = self.last(x)
+        return features.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(("add", "sites"), [(operator.add, 4), (operator.iadd, 4), (torch.add, 4), (torch.maximum, 3)])
+def test_what_is_asked_for_is_followed_through_sums(
+    add: Callable[[Tensor, Tensor], Tensor], sites: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = with_large_weights(with_lively_norms(Residual(add)))
+    spec = dataclasses.replace(load("efficientnet_lite0").spec, size=48)
+    classifier = Classifier(spec, prepared(network), torch.device("cpu"))
+    used: list[int] = []
+    at_sites = frozen._at_sites
+
+    def counted(*given: Any) -> Tensor:
+        used.append(1)
+        return at_sites(*given)
+
+    monkeypatch.setattr(frozen, "_at_sites", counted)
+    images = noise(2, 48)
+    needed = torch.zeros(images.shape[:3], dtype=torch.bool)
+    needed[0, 20:29, 15:22] = needed[1, 2:6, 40:] = True
+    _, some = gradient_of(lambda images: classifier.logits(images, needed), images)
+    assert len(used) == sites - 1  # of the stem all features are carried back
+    _, every = gradient_of(classifier.logits, images)
+    assert len(used) == sites - 1
+    assert relative(some[needed] - every[needed], every[needed]) < 1e-6
+    assert not some[~needed].all()
+
+
+def test_what_looks_at_pictures_beside_the_first_convolutions_gets_its_gradient() -> None:
     class Beside(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -582,9 +642,15 @@ def test_what_looks_at_pictures_beside_the_first_convolution_gets_its_gradient()
             features: Tensor = self.norm(self.conv(x))
             return features.mean(dim=(2, 3)) + x.mean(dim=(1, 2, 3))[:, None]
 
-    network = prepared(with_lively_norms(Beside()))
-    assert any(isinstance(each, FrozenConvolutions) for each in network.modules())
-    assert first(network) is None
+    network = with_lively_norms(Beside())
+    spec = dataclasses.replace(load("efficientnet_lite0").spec, size=16)
+    images = noise(2, 16)
+    expected = gradient_of(lambda images: network(images.permute(0, 3, 1, 2) / 0.5 - 1), images)
+    spec = dataclasses.replace(spec, mean=(0.5,) * 3, std=(0.5,) * 3)
+    classifier = Classifier(spec, prepared(network), torch.device("cpu"))
+    needed = noise(2, 16)[..., 0] < 0.3
+    _, found = gradient_of(lambda images: classifier.logits(images, needed), images)
+    torch.testing.assert_close(found[needed], expected[1][needed], rtol=1e-4, atol=1e-7)
 
 
 def kept_bytes(logits: Callable[[Tensor], Tensor], images: Tensor) -> int:
