@@ -25,12 +25,14 @@ def worker_environment() -> dict[str, str]:
     glibc gives freed blocks of some MiB back to the system and takes them again in every step; told to keep them, a
     step of the classifier takes 10–25 % less. (M_MMAP_THRESHOLD would not do: it is ignored above 32 MiB.)
 
-    OpenMP's threads wait for each other by spinning, which costs nothing on an idle machine, and on one where Blender
-    renders too makes everything two to three times slower: told to wait passively, a step takes as long on the first
-    and 1.8 instead of 4.5 s on the second (EfficientNet-Lite0, 15 views, two cores and two other programs).
+    OpenMP's threads wait for each other by spinning, for milliseconds, which on a machine where Blender renders too can
+    make everything two to three times slower. Told not to spin at all, they take so long to wake up that a pass through
+    EfficientNet-Lite0 takes 27 ms more, however few views it has (8 views, two cores: 139 instead of 112 ms). So they
+    spin a little: some 30 µs with GNU's OpenMP, which is torch's on Linux (122 ms; with two other programs on the cores
+    no slower than without any spinning).
     """
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 26)}
-    return {**keep, "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    return {**keep, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", **os.environ}
 
 
 class WorkerProcess:

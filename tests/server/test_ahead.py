@@ -53,6 +53,16 @@ def test_things_come_in_their_order_made_by_another_thread_where_they_were_begun
     assert second[1] != here
 
 
+def test_a_thread_ends_with_what_it_makes(numbers: Ahead[tuple[int, str]]) -> None:
+    for _ in range(3):
+        numbers.begin()
+        numbers.take()
+    alive = [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    for thread in alive:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in alive)
+
+
 def test_nothing_is_begun_where_kernels_may_not_overlap(
     numbers: Ahead[tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
