@@ -33,18 +33,24 @@ class Classifier:
 
         images: [N, H, W, 3] float32, display-encoded sRGB in [0, 1], row 0 at the top, on any device. Resized
         (bilinear, antialiased) to spec.size × spec.size when H or W differ. Returns [N, 1000] float32 on `device`.
-        needed: [N, H, W] bool, the pixels whose gradient is asked for (None: all); that of others may be 0.
+        needed: [N, H, W] bool, the pixels whose gradient is asked for (None: all); that of others may be anything.
         Raises ValueError for another shape or dtype.
         """
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.float32:
             raise ValueError(f"images must be [N, H, W, 3] float32, got {list(images.shape)} {images.dtype}")
+        if needed is not None and (needed.shape != images.shape[:3] or needed.dtype != torch.bool):
+            raise ValueError(f"needed must be {list(images.shape[:3])} bool, got {list(needed.shape)} {needed.dtype}")
         resized = self._resized(images.to(self.device))
-        self._route.ask(needed if resized.shape == images.shape else None)
         # A row at a time: torch takes twice as long where three numbers are to be repeated for each pixel.
         scale, offset = (each.repeat(self.spec.size) for each in (self._scale, self._offset))
         normalised = torch.addcmul(offset, resized.flatten(2), scale).view(resized.shape)
         # A permuted NHWC tensor is channels-last already: nothing is copied.
-        logits: Tensor = self.network(normalised.permute(0, 3, 1, 2))
+        planar = normalised.permute(0, 3, 1, 2)
+        self._route.ask(needed if resized.shape == images.shape else None)
+        try:
+            logits: Tensor = self.network(planar)
+        finally:
+            self._route.ask(None)
         return logits
 
     def training_logits(self, images: Tensor, needed: Tensor | None = None) -> Tensor:

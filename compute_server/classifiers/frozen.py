@@ -43,8 +43,8 @@ FEW = 0.6
 
 @dataclass(frozen=True)
 class Asked:
-    """Which gradients of what convolutions are `given` are asked for, bool ``[N, H, W]``: that of other places may be
-    0. ``sites`` are the places of what each of them gives that have a part in these, as far as that is followed;
+    """Which gradients of what convolutions are `given` are asked for, bool ``[N, H, W]``: those of other places may be
+    anything. ``sites`` are the places of what each of them gives that have a part in these, as far as that is followed;
     ``first`` those that are given."""
 
     given: np.ndarray
@@ -116,7 +116,7 @@ class FrozenConvolutions(nn.Module):
         reached = given
         for window in self.windows:
             before = sites[-1] if sites else first
-            if before is not None and window.weight.shape[2:] == window.step == (1, 1):
+            if before is not None and window.looks_at_one:
                 sites.append(before)
                 continue
             reached = window.reached(reached)
@@ -196,7 +196,7 @@ class Route:
     def __init__(self, network: nn.Module) -> None:
         self._steps: list[tuple[fx.Node, FrozenConvolutions | None]] = []
         self._given: fx.Node | None = None
-        if not isinstance(network, fx.GraphModule):
+        if not isinstance(network, fx.GraphModule) or not all(map(_compiled, network.parameters())):
             return
         known: set[object] = set()
         for node in network.graph.nodes:
@@ -207,7 +207,7 @@ class Route:
             elif isinstance(found, FrozenConvolutions) and node.args[0] in known:
                 self._steps.append((node, found))
                 known |= {node} if len(found.windows) == len(found.steps) else set()
-            elif node.op == "call_function" and node.target in SUMS and known.issuperset(node.args):
+            elif _is_sum(node) and known.issuperset(node.args):
                 self._steps.append((node, None))
                 known.add(node)
 
@@ -237,7 +237,8 @@ def frozen(traced: fx.GraphModule) -> fx.GraphModule:
         if follower is not None and limit is not None:
             follower.replace_all_uses_with(node)
             traced.graph.erase_node(follower)
-        before = node.args[0]
+        before = node.all_input_nodes[0]
+        node.args, node.kwargs = (before,), {}  # it may have been given by name
         chain = _module(traced, before) if _only_user(before) is node else None
         if isinstance(chain, FrozenConvolutions):
             chain.add(conv, limit)
@@ -251,6 +252,16 @@ def frozen(traced: fx.GraphModule) -> fx.GraphModule:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def _compiled(weight: Tensor) -> bool:
+    """Whether convolutions with such weights run here, by :class:`_Frozen`."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def _is_sum(node: fx.Node) -> bool:
+    """Whether `node` adds its two arguments, and nothing else."""
+    return node.op == "call_function" and node.target in SUMS and len(node.args) == 2 and not node.kwargs
 
 
 def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:

@@ -40,7 +40,7 @@ class Sites:
         count, height, width = chosen.shape
         index, row = np.empty(np.count_nonzero(chosen), np.int32), np.empty(chosen.size, np.int32)
         before = np.cumsum(np.count_nonzero(chosen, axis=(1, 2)), dtype=np.int32)
-        _number(chosen.reshape(count, -1), before, index, row)
+        _number(chosen.reshape(count, height * width), before, index, row)
         return cls(index, row, (count, height, width))
 
 
@@ -69,6 +69,12 @@ class Window:
             before=(pad_y - top, pad_x - left),
             more=(2 * pad_y - high, 2 * pad_x - wide),
         )
+
+    @property
+    def looks_at_one(self) -> bool:
+        """Whether each output looks at the one input at its own place."""
+        alone = self.weight.shape[2:] == self.step == (1, 1)
+        return alone and self.before == (0, 0) and self.more == (-1, -1)
 
     @functools.cached_property
     def of_each_channel(self) -> np.ndarray:
@@ -184,7 +190,8 @@ def _depthwise(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     sites, size, none = index.shape[0], _u(channels), high * wide
     for piece in nb.prange((sites + PIECE - 1) // PIECE):
-        # Where the rows and weights begin that a site sums up; after the last of them come weights of 0.
+        # Where the rows and weights begin that a site sums up; after the last of them come weights of 0, of any row
+        # that there is.
         source, factor = np.zeros(none + TOGETHER, np.uint64), np.empty(none + TOGETHER, np.uint64)
         for site in range(piece * PIECE, min((piece + 1) * PIECE, sites)):
             place, many = np.int64(index[site]), 0

@@ -531,6 +531,9 @@ CHAINS: dict[str, tuple[list[nn.Conv2d], int]] = {
     "a stem alone": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3)], 1),
     "no stem, a depthwise one first": ([nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 5, 1), nn.Conv2d(5, 2, 2)], 2),
     "no stem, a pointwise one first": ([nn.Conv2d(3, 3, 1, groups=3), nn.Conv2d(3, 4, 1)], 2),
+    "one weight with padding around it": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 1, 1, 1, groups=4)], 2),
+    "nothing but the last weight": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, 1, 1, groups=4)], 2),
+    "nothing but the last weight, without padding": ([nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, groups=4)], 2),
     "a stem that is dilated": ([nn.Conv2d(3, 4, 3, dilation=2), nn.Conv2d(4, 4, 1)], 0),
     "places between which nobody looks": (
         [nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 2, 4, 0, groups=4), nn.Conv2d(4, 4, 1, groups=2)],
@@ -547,6 +550,8 @@ def test_places_that_no_needed_pixel_reaches_take_no_part_in_its_gradient(name: 
     plain = nn.Sequential()
     for at, conv in enumerate(convolutions):
         with_large_weights(conv).requires_grad_(False).to(memory_format=torch.channels_last)
+        if name.startswith("nothing but the last weight") and conv.groups > 1:
+            conv.weight[:, :, :2] = conv.weight[..., :2] = 0
         limit = (None, 0.8, math.inf)[at % 3]
         chain.add(conv, limit)
         plain.extend([conv, nn.Identity() if limit is None else nn.Hardtanh(0, limit)])
@@ -583,6 +588,43 @@ def test_reached_are_all_places_that_look_at_a_needed_one(name: str) -> None:
             assert (Window.of(conv).reached(needed) == looks.numpy()).all()
 
 
+def test_what_is_asked_for_is_forgotten_after_the_pass_it_was_asked_in(classifier: Classifier) -> None:
+    images = noise(2, classifier.spec.size)
+    classifier.logits(images, torch.zeros(images.shape[:3], dtype=torch.bool))
+    given = normalised(classifier, images).contiguous(memory_format=torch.channels_last).requires_grad_()
+    classifier.network(given)[:, 0].sum().backward()
+    assert given.grad is not None
+    assert given.grad[1].any()
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [torch.zeros(3, 224, 224, dtype=torch.bool), torch.zeros(2, 224, 224), torch.zeros(2, 3, 224, dtype=torch.bool)],
+    ids=["views", "numbers", "rows"],
+)
+def test_what_is_asked_for_has_to_fit_the_pictures(needed: Tensor) -> None:
+    with pytest.raises(ValueError, match="needed must be"):
+        load("efficientnet_lite0").logits(noise(2, 224), needed)
+
+
+def test_a_classifier_is_prepared_for_devices_whose_memory_the_host_cannot_read() -> None:
+    assert load("efficientnet_lite0", "meta").logits(torch.empty(2, 224, 224, 3, device="meta")).shape == (2, 1000)
+
+
+def test_a_convolution_that_is_given_its_input_by_name_is_frozen_too() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            features: Tensor = self.norm(self.conv(input=x))
+            return features
+
+    x = noise(2, 12).permute(0, 3, 1, 2).requires_grad_()
+    compare_with_prepared(with_lively_norms(Named()), x, ())
+
+
 class Residual(nn.Module):
     """Blocks as small networks have them: a stem, two that are added to what they are given, and one that is not."""
 
@@ -606,7 +648,19 @@ class Residual(nn.Module):
         return features.mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize(("add", "sites"), [(operator.add, 4), (operator.iadd, 4), (torch.add, 4), (torch.maximum, 3)])
+@pytest.mark.parametrize(
+    ("add", "sites"),
+    [
+        (operator.add, 4),
+        (operator.iadd, 4),
+        (torch.add, 4),
+        (torch.maximum, 3),
+        (lambda a, b: torch.add(a, b, alpha=2), 3),
+        (lambda a, b: torch.add(a, other=b), 3),
+        (lambda a, b: torch.add(input=a, other=b), 3),
+    ],
+    ids=["add", "iadd", "torch", "no sum", "weighed", "one named", "both named"],
+)
 def test_what_is_asked_for_is_followed_through_sums(
     add: Callable[[Tensor, Tensor], Tensor], sites: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -629,7 +683,8 @@ def test_what_is_asked_for_is_followed_through_sums(
     _, every = gradient_of(classifier.logits, images)
     assert len(used) == sites - 1
     assert relative(some[needed] - every[needed], every[needed]) < 1e-6
-    assert not some[~needed].all()
+    assert not some[0, :, 40:].any()  # far from all that is asked for
+    assert every[0, :, 40:].all()
 
 
 def test_what_looks_at_pictures_beside_the_first_convolutions_gets_its_gradient() -> None:

@@ -174,6 +174,11 @@ def _transport(*, views: int = 3, size: int = 16, samples: int = 1500, texels: i
     )
 
 
+def _one_row(transport: Transport) -> Transport:
+    """The same, but that each picture has a single row."""
+    return dataclasses.replace(transport, base=transport.base.flatten(1, 2)[:, None])
+
+
 def _mip_transport(columns: int = 32) -> Transport:
     """The same, but that its samples look into a mip pyramid, at all of its levels and across its border."""
     layout, transport = MipLayout.of(16, columns), _transport()
@@ -189,7 +194,8 @@ TRANSPORTS = {
     # Each row of the finest level is a block.
     "trilinear taps, large levels": (lambda: _mip_transport(1 << gradient_pools.BLOCK_BITS), 2728),
     "trilinear taps, one thread": (_mip_transport, 682),
-    "more pixels than a thread takes at a time": (lambda: _transport(size=96, samples=30000), 400),
+    "more samples than a thread takes at a time": (lambda: _transport(size=96, samples=90000), 400),
+    "the samples of several threads in one row": (lambda: _one_row(_transport(size=200, samples=90000)), 400),
 }
 
 

@@ -237,6 +237,14 @@ def test_the_gradient_of_texels_from_any_column_on_equals_the_definition(held: i
     _compare_with_definition(texture_model(scene(quad(WHOLE, [1, 1, 1, 1]), noise(64)), weight, CPU))
 
 
+@pytest.mark.parametrize("texel", [0, 1023, 1024], ids=["first", "last of a block", "first of a block"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_single_texel_that_is_held_back_is_not_taken_for_a_free_one(texel: int, share: float) -> None:
+    weight = np.ones(64 * 64, np.float32)
+    weight[texel] = share
+    _compare_with_definition(texture_model(scene(quad(WHOLE, [1, 1, 1, 1]), noise(64)), weight, CPU))
+
+
 def test_the_compiled_pool_of_vertex_colours_equals_the_definition() -> None:
     _compare_with_definition(model(quad(WHOLE, [1, 0, 0.5, 0]), VertexTexture(RNG.integers(0, 256, (4, 3), np.uint8))))
 
