@@ -147,6 +147,8 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
         f"A step is a whole one: Θ to texture, pictures of {first['views']} views of {first['size']}², classifier,",
         "gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen, folded,",
         f"channels-last), in the same run: medians of {repeats} turns, and the quartiles of the ratios of each turn.",
+        "On a CPU a step goes back through the first convolutions of small networks only where the object reaches,",
+        "which the pass alone does not: what it saves so may be as much as all of the rest of the step takes.",
         "With fixed views what can be kept is kept; resampled ones have a new camera, light and background each time.",
         f"Unless a row says otherwise: {first['model']}, {first['samples']} samples per pixel, a texture of",
         f"{first['texture']}², {first['triangles']:,} triangles, the momentum stepper, no augmentation (`standard`",
