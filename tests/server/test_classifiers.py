@@ -61,6 +61,11 @@ def gradient_of(logits: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Ten
     return out.detach(), images.grad
 
 
+def asking(classifier: Classifier, needed: Tensor) -> Callable[[Tensor], Tensor]:
+    """The classifier's logits, for the gradient of the pixels `needed` only."""
+    return lambda images: classifier.logits(images, needed)
+
+
 def relative(difference: Tensor, reference: Tensor) -> float:
     return float(difference.norm() / reference.norm())
 
@@ -496,7 +501,7 @@ def test_a_classifier_gives_the_gradient_of_all_pixels_or_of_those_asked_for(cla
     images = noise(2, classifier.spec.size)
     needed = torch.zeros(images.shape[:3], dtype=torch.bool)
     needed[0, 20:40, 30:70] = True
-    _, some = gradient_of(lambda images: classifier.logits(images, needed), images)
+    _, some = gradient_of(asking(classifier, needed), images)
     _, every = gradient_of(classifier.logits, images)
     assert relative(some[needed] - every[needed], every[needed]) < 1e-6
     assert not some[1].any()
@@ -506,7 +511,7 @@ def test_a_classifier_gives_the_gradient_of_all_pixels_or_of_those_asked_for(cla
 def test_pictures_that_are_resized_get_the_gradient_of_all_pixels(classifier: Classifier) -> None:
     images = noise(1, classifier.spec.size // 2)
     none = torch.zeros(images.shape[:3], dtype=torch.bool)
-    _, found = gradient_of(lambda images: classifier.logits(images, none), images)
+    _, found = gradient_of(asking(classifier, none), images)
     assert found.any()
 
 
@@ -678,7 +683,7 @@ def test_what_is_asked_for_is_followed_through_sums(
     images = noise(2, 48)
     needed = torch.zeros(images.shape[:3], dtype=torch.bool)
     needed[0, 20:29, 15:22] = needed[1, 2:6, 40:] = True
-    _, some = gradient_of(lambda images: classifier.logits(images, needed), images)
+    _, some = gradient_of(asking(classifier, needed), images)
     assert len(used) == sites - 1  # of the stem all features are carried back
     _, every = gradient_of(classifier.logits, images)
     assert len(used) == sites - 1
@@ -704,7 +709,7 @@ def test_what_looks_at_pictures_beside_the_first_convolutions_gets_its_gradient(
     spec = dataclasses.replace(spec, mean=(0.5,) * 3, std=(0.5,) * 3)
     classifier = Classifier(spec, prepared(network), torch.device("cpu"))
     needed = noise(2, 16)[..., 0] < 0.3
-    _, found = gradient_of(lambda images: classifier.logits(images, needed), images)
+    _, found = gradient_of(asking(classifier, needed), images)
     torch.testing.assert_close(found[needed], expected[1][needed], rtol=1e-4, atol=1e-7)
 
 
