@@ -26,11 +26,12 @@ from shared.scene import View
 
 from .ahead import Ahead
 from .bench_scene import bench_scene
+from .beside import Beside
 from .classifiers import Classifier, efficientnet_lite, torchvision_models
 from .classifiers.folding import prepared as prepared_network
 from .jobs import choose_device
 from .objectives import cross_entropy
-from .optimize import gradient, mover
+from .optimize import Told, ask, mover
 from .problem import Problem, make_problem
 from .render.taps import Prepared, Transport
 from .steppers import moved
@@ -38,6 +39,9 @@ from .views import generators, random_views
 
 #: What the Standard preset adds to a step, which is measured apart: it is no part of the renderer.
 PLAIN: dict[str, object] = {"augment": (), "octaves": 1, "stepper": "momentum"}
+
+#: On a GPU each turn is so many runs.
+IN_A_ROW = 5
 
 
 def measure(given: argparse.Namespace) -> dict[str, object]:
@@ -108,14 +112,17 @@ def _untrained(name: str, device: torch.device) -> Classifier:
 
 
 def _in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """How long each takes, in milliseconds, once in each of so many turns."""
+    """How long each takes, in milliseconds, in each of so many turns: once, or on a GPU, whose host is ahead of it in a
+    job too, a few times in a row."""
     times: dict[str, list[float]] = {name: [] for name in timers}
+    in_a_row = IN_A_ROW if device.type == "cuda" else 1
     for _ in range(repeats):
         for name, run in timers.items():
             began = time.perf_counter()
-            run()
+            for _ in range(in_a_row):
+                run()
             _wait(device)
-            times[name].append((time.perf_counter() - began) * 1000)
+            times[name].append((time.perf_counter() - began) * 1000 / in_a_row)
     return times
 
 
@@ -158,14 +165,21 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
     def anew() -> Transport:
         return problem.renderer.prepare(views(), size, settings.samples)
 
-    fixed, ahead = problem.renderer.prepare_kept(views(), size, settings.samples), Ahead(anew, problem.device)
+    beside = Beside(problem.device)
+    fixed = problem.renderer.prepare_kept(views(), size, settings.samples)
+    ahead = Ahead(lambda: beside(anew), problem.device)
     walker, theta = mover(problem), problem.texture.start
+    late: Told | None = None
     with torch.no_grad():
         pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
 
     def step(batch: Prepared = fixed) -> None:
-        nonlocal theta
-        _, slope = gradient(problem, theta, batch, 0)
+        nonlocal theta, late
+        told, slope = ask(problem, theta, batch, 0)
+        # As in the loop: on a GPU what a step came to is read when the next one has been asked for.
+        due, late = (told, None) if problem.device.type == "cpu" else (late, told)
+        if due is not None:
+            due()
         theta = moved(theta, walker.move(slope, 0.001), problem.texture.start, None, "linf")
 
     def resampled() -> None:
@@ -174,17 +188,19 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
         step(batch)
         ahead.wait()
 
-    def backward(logits: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+    def backward(name: str, logits: Callable[[Tensor], Tensor]) -> Callable[[], None]:
         def run() -> None:
             seen = pictures.detach().requires_grad_()
-            cross_entropy(logits(seen), problem.target).mean().backward()  # type: ignore[no-untyped-call]
+            given = lambda images: cross_entropy(logits(images), problem.target).mean()  # noqa: E731
+            problem.replays(name, given, seen).backward()  # type: ignore[no-untyped-call]
 
         return run
 
-    found = {f"classifier {each.spec.name}": backward(each.logits) for each in problem.classifiers}
+    alone = ((f"classifier {each.spec.name}", each.training_logits) for each in problem.classifiers)
+    found = {name: backward(name, logits) for name, logits in alone}
     found |= {"fixed": step, "resampled": resampled}
     if len(problem.classifiers) == 1 and problem.classifiers[0].spec.name in efficientnet_lite.names():
-        found["plain"] = backward(plain_logits(problem.classifiers[0]))
+        found["plain"] = backward("plain", plain_logits(problem.classifiers[0]))
     return found, lambda: ahead.settled
 
 

@@ -12,7 +12,7 @@ from shared.errors import InvalidInput
 from shared.targets import Target
 
 from .classifiers import Classifier
-from .objectives import combined, confidence, objective
+from .objectives import combined, confidence, constant, objective
 
 #: Pictures are classified this many at a time, which bounds memory.
 CHUNK = 16
@@ -44,7 +44,7 @@ def ensemble_loss(
     loss_of = objective(settings.objective)
     logits = [classifier.training_logits(images, needed) for classifier in classifiers]
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
-    weights = losses.new_tensor(settings.weights or (1.0,) * len(losses))
+    weights = constant(tuple(settings.weights) or (1.0,) * len(losses), losses.device)
     return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,13 @@ Objective = Callable[[Tensor, Target], Tensor]
 
 def cross_entropy(logits: Tensor, target: Target) -> Tensor:
     """−log Σ_{y∈S} p_y for each row of ``[N, classes]``, [N]: the probability that any class of the set is meant."""
-    return torch.logsumexp(logits, dim=1) - torch.logsumexp(logits[:, list(target.indices)], dim=1)
+    return torch.logsumexp(logits, dim=1) - torch.logsumexp(_of(target, logits), dim=1)
 
 
 def margin(logits: Tensor, target: Target) -> Tensor:
     """Greatest logit outside the set minus greatest logit inside it, [N]; does not saturate as cross-entropy does."""
-    inside = logits[:, list(target.indices)].amax(dim=1)
-    outside = logits.index_fill(1, torch.tensor(target.indices, device=logits.device), -torch.inf).amax(dim=1)
+    inside = _of(target, logits).amax(dim=1)
+    outside = logits.index_fill(1, constant(target.indices, logits.device), -torch.inf).amax(dim=1)
     return outside - inside
 
 
@@ -48,12 +49,23 @@ def combined(losses: Tensor, weights: Tensor, kind: str) -> Tensor:
 
 def confidence(logits: Tensor, target: Target) -> Tensor:
     """Probability of the target set in each row, [N]."""
-    return logits.softmax(dim=1)[:, list(target.indices)].sum(dim=1)
+    return _of(target, logits.softmax(dim=1)).sum(dim=1)
+
+
+def _of(target: Target, values: Tensor) -> Tensor:
+    """The columns of ``[N, classes]`` that are in the target set."""
+    return values.index_select(1, constant(target.indices, values.device))
+
+
+@functools.cache
+def constant(values: tuple[int, ...] | tuple[float, ...], device: torch.device) -> Tensor:
+    """`values` on `device`, brought there once: a step that is replayed as a CUDA graph can bring nothing."""
+    return torch.tensor(values, device=device)
 
 
 def is_right(logits: Tensor, target: Target) -> Tensor:
     """Whether each row's top-1 class is in the target set, [N] bool."""
-    return torch.isin(logits.argmax(dim=1), torch.tensor(target.indices, device=logits.device))
+    return torch.isin(logits.argmax(dim=1), constant(target.indices, logits.device))
 
 
 def stats(confidences: Tensor, right: Tensor) -> Stats:

@@ -1,6 +1,8 @@
 """Algorithm 1: Θ moves against the gradient of the classifiers' loss over random views, inside its ball and mask.
 
 A job in, a result out; progress goes to an observer, which may also end the job. Knows no sockets and no files.
+On a GPU the host is one step ahead: it asks for a step while the device works on the one before, and only then reads
+what that one came to.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from shared.scene import View
 from . import mining
 from .ahead import Ahead
 from .augment import augmented
+from .beside import Beside
 from .ensemble import ensemble_loss
 from .evaluate import evaluate, render
 from .mining import Miner
@@ -81,6 +84,10 @@ class Observer(Protocol):
         `texture` ``[K, 3]``, for jobs that ask for them; None when there is nobody to draw them."""
 
 
+Told = Callable[[], StepReport]
+"""What a step came to; waits for the device."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """The views of one step, made ready: in one piece, or in several where the device's memory asks for that."""
@@ -91,7 +98,8 @@ class Batch:
 
 @dataclass
 class Trace:
-    """What the loop leaves behind. ``at_once`` is how many views the device's memory holds (None: all of a step's)."""
+    """What the loop leaves behind. ``steps`` are those asked for; ``at_once`` is how many views the device's memory
+    holds (None: all of a step's)."""
 
     theta: Tensor
     steps: int = 0
@@ -108,7 +116,7 @@ class Trace:
 
     def add(self, report: StepReport) -> None:
         """Remember one step."""
-        self.steps = report.step
+        self.steps = max(self.steps, report.step)
         self.step_seconds.append(report.seconds)
         self.classifier_seconds.append(report.classifier_seconds)
         self.loss.append(report.loss)
@@ -179,7 +187,10 @@ class Forgetful:
 class _Run:
     """What the loop works with; new, or where a keeper has it."""
 
-    def __init__(self, problem: Problem, kept: Checkpoint | None) -> None:
+    def __init__(self, problem: Problem, observer: Observer, kept: Checkpoint | None) -> None:
+        self._problem, self._observer = problem, observer
+        self._late: Told | None = None
+        self._told_at = 0.0
         self.theta = problem.texture.start.clone()
         self.trace = Trace(theta=self.theta)
         self.stepper = mover(problem)
@@ -190,8 +201,33 @@ class _Run:
             self.stepper.restore(kept.mover)
             self.batches.restore(kept)
 
+    def stepped(self, told: Told, began: float) -> None:
+        """Another step has been asked for, which led to the present Θ. Who observes is told of it now, or on a GPU when
+        the next one has been asked for."""
+        self.settle()
+        self.trace.steps += 1
+        theta = self.theta
+
+        def late() -> StepReport:
+            report = told()
+            began_or_told, self._told_at = max(began, self._told_at), time.perf_counter()
+            return dataclasses.replace(report, theta=theta, seconds=self._told_at - began_or_told)
+
+        self._late = late
+        if self._problem.device.type == "cpu":
+            self.settle()
+
+    def settle(self) -> None:
+        """Tell of what nobody has been told of yet."""
+        late, self._late = self._late, None
+        if late is not None:
+            report = late()
+            self.trace.add(report)
+            self._observer.stepped(self._problem, report)
+
     def checkpoint(self) -> Checkpoint:
         """Where the loop stands now."""
+        self.settle()
         return Checkpoint(
             trace=self.trace,
             theta=self.theta,
@@ -209,7 +245,7 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     """The loop. Returns the Θ that validation views liked best."""
     settings, texture = problem.job.settings, problem.texture
     keeper = keeper or Forgetful()
-    run = _Run(problem, keeper.load())
+    run = _Run(problem, observer, keeper.load())
     trace, best = run.trace, run.best
     with contextlib.closing(run.batches):
         while goes_on(trace, settings.steps, observer):
@@ -217,18 +253,18 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
             step = trace.steps
             batch = run.batches.take(run.theta, step)
             blender = _blender(problem, observer, batch, run.theta, step)
-            report, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
+            told, slope = run.batches.gradient(run.theta, batch, step, seen=blender)
             if blender is not None:
-                trace.exchanges.append(exchange(problem, run.theta, batch, report, slope))
+                trace.exchanges.append(exchange(problem, run.theta, batch, told(), slope))
             by = run.stepper.move(slope, settings.alpha * schedule(step, settings.steps))
             run.theta = moved(run.theta, by, texture.start, settings.epsilon, settings.norm)
-            report = dataclasses.replace(report, theta=run.theta, seconds=time.perf_counter() - began)
-            trace.add(report)
-            observer.stepped(problem, report)
+            run.stepped(told, began)
             if trace.steps % VALIDATE_EVERY == 0:
+                run.settle()
                 trace.validation[trace.steps] = best.offer(run.theta)
                 trace.outcome = "early" if best.holds() else "finished"
             keeper.offer(run.checkpoint)
+    run.settle()
     if trace.steps % VALIDATE_EVERY and trace.steps not in trace.validation:
         trace.validation[trace.steps] = best.offer(run.theta)
     trace.theta = best.theta
@@ -314,6 +350,7 @@ class _Batches:
         settings, rig = problem.job.settings, problem.job.scene.rig
         self._problem = problem
         self._trace = trace
+        self._beside = Beside(problem.device)
         self._stream = random_views(rig, generators(settings.seed).train, settings.backgrounds)
         self._fixed: dict[int, Batch] = {}
         self._ahead = Ahead(lambda: self._prepared(self._drawn(settings.views), self._trace.steps), problem.device)
@@ -384,18 +421,16 @@ class _Batches:
             prepared = [of(chunk, self._problem.size, samples) for chunk in chunks]
             return Batch(views, list(zip(chunks, prepared, strict=True)))
 
-        return self._within_memory(prepare, views, step)
+        return self._within_memory(lambda: self._beside(prepare), views, step)
 
-    def gradient(
-        self, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
-    ) -> tuple[StepReport, Tensor]:
-        """See :func:`batch_gradient`; in smaller parts where the device's memory asks for that."""
+    def gradient(self, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None) -> tuple[Told, Tensor]:
+        """See :func:`ask_batch`; in smaller parts where the device's memory asks for that."""
 
-        def attempt() -> tuple[StepReport, Tensor]:
+        def attempt() -> tuple[Told, Tensor]:
             largest = max(len(views) for views, _ in batch.parts)
             fits = self._trace.at_once is None or largest <= self._trace.at_once
             smaller = batch if fits else self._prepared(batch.views, step)
-            return batch_gradient(self._problem, theta, smaller, step, seen=seen)
+            return ask_batch(self._problem, theta, smaller, step, seen=seen)
 
         return self._within_memory(attempt, batch.views, step)
 
@@ -413,6 +448,7 @@ class _Batches:
                     ) from error
                 self._trace.at_once = math.ceil(now / 2)
                 self._fixed.clear()
+                self._problem.replays.clear()
             if self._problem.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._trace.notes.append(
@@ -425,24 +461,33 @@ def batch_gradient(
     problem: Problem, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
 ) -> tuple[StepReport, Tensor]:
     """Loss of Θ on a batch, and its gradient: the mean over its parts, each weighing as many views as it has."""
+    told, slope = ask_batch(problem, theta, batch, step, seen=seen)
+    return told(), slope
+
+
+def ask_batch(
+    problem: Problem, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
+) -> tuple[Told, Tensor]:
+    """As :func:`batch_gradient`, without waiting for the device."""
     if len(batch.parts) == 1:
-        return gradient(problem, theta, batch.parts[0][1], step, seen=seen)
+        return ask(problem, theta, batch.parts[0][1], step, seen=seen)
     shown = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
     shares = [len(views) / len(batch.views) for views, _ in batch.parts]
     found = [
-        gradient(problem, theta, transport, step, seen=each)
-        for (_, transport), each in zip(batch.parts, shown, strict=True)
+        ask(problem, theta, transport, step, seen=each) for (_, transport), each in zip(batch.parts, shown, strict=True)
     ]
-    reports = [report for report, _ in found]
-    whole = dataclasses.replace(
-        reports[0],
-        loss=sum(share * report.loss for share, report in zip(shares, reports, strict=True)),
-        confidence=torch.cat([report.confidence for report in reports]),
-        pictures=torch.cat([report.pictures for report in reports]),
-        classifier_seconds=sum(report.classifier_seconds for report in reports),
-    )
-    slope = torch.stack([share * slope for share, (_, slope) in zip(shares, found, strict=True)]).sum(dim=0)
-    return whole, slope
+
+    def told() -> StepReport:
+        reports = [each() for each, _ in found]
+        return dataclasses.replace(
+            reports[0],
+            loss=sum(share * report.loss for share, report in zip(shares, reports, strict=True)),
+            confidence=torch.cat([report.confidence for report in reports]),
+            pictures=torch.cat([report.pictures for report in reports]),
+            classifier_seconds=sum(report.classifier_seconds for report in reports),
+        )
+
+    return told, torch.stack([share * slope for share, (_, slope) in zip(shares, found, strict=True)]).sum(dim=0)
 
 
 def gradient(
@@ -454,15 +499,24 @@ def gradient(
     may be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the
     renderer's way (a straight-through estimate: value theirs, derivative ours).
     """
+    told, slope = ask(problem, theta, batch, step, seen=seen)
+    return told(), slope
+
+
+def ask(
+    problem: Problem, theta: Tensor, batch: Prepared, step: int, *, seen: Tensor | None = None
+) -> tuple[Told, Tensor]:
+    """As :func:`gradient`, without waiting for the device."""
     settings = problem.job.settings
     free = theta.detach().requires_grad_()
-    images = problem.renderer.draw(problem.texture.pool(free, problem.linear_original), batch)
+    pool = problem.replays("pool", lambda values: problem.texture.pool(values, problem.linear_original), free)
+    images = problem.renderer.draw(pool, batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
     clock = _Clock(problem.device)
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
     # What is done to pictures carries gradients from pixel to pixel.
     needed = covered(batch) if shown is seen and problem.device.type == "cpu" else None
-    loss, certainty = classifier_loss(problem, shown, needed)
+    loss, certainty = problem.replays("classifiers", lambda each: classifier_loss(problem, each, needed), shown)
     loss.backward()  # type: ignore[no-untyped-call]
     clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
@@ -470,23 +524,46 @@ def gradient(
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    # The only place in a step where the host waits for the device, when all of it is under way.
-    told = torch.cat([loss.detach()[None], certainty]).cpu()
-    if not math.isfinite(float(told[0])):
-        raise JobFailed(
-            f"The loss became {float(told[0])} at step {step + 1}.",
-            hint="Look for lights or positions of absurd size, and for a target that is every class.",
+    figures = _Readback(torch.cat([loss.detach()[None], certainty]))
+
+    def told() -> StepReport:
+        read = figures.read()
+        if not math.isfinite(float(read[0])):
+            raise JobFailed(
+                f"The loss became {float(read[0])} at step {step + 1}.",
+                hint="Look for lights or positions of absurd size, and for a target that is every class.",
+            )
+        return StepReport(
+            step=step + 1,
+            loss=float(read[0]),
+            confidence=read[1:],
+            pictures=seen.detach(),
+            theta=theta,
+            seconds=0.0,
+            classifier_seconds=clock.seconds(),
         )
-    report = StepReport(
-        step=step + 1,
-        loss=float(told[0]),
-        confidence=told[1:],
-        pictures=seen.detach(),
-        theta=theta,
-        seconds=0.0,
-        classifier_seconds=clock.seconds(),
-    )
-    return report, free.grad
+
+    # A replayed step writes its gradient to the same place each time.
+    return told, free.grad if problem.device.type == "cpu" else free.grad.clone()
+
+
+class _Readback:
+    """Values on their way from a device: reading them is all that the host waits for in a step."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._values = values
+        if values.is_cuda:
+            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def read(self) -> Tensor:
+        """The values, on the CPU."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values
 
 
 class _Clock:

@@ -23,6 +23,7 @@ from .render.geometry import clip_from_world, from_mesh
 from .render.lighting import lighting
 from .render.renderer import Renderer
 from .render.view_transform import encoder
+from .replay import Replays
 from .texel_surface import TexelSurface, texel_surface, vertex_surface
 from .texture import TextureModel, free_weights, texture_model
 
@@ -53,6 +54,11 @@ class Problem:
     def size(self) -> int:
         """The side of training pictures: the largest that a classifier wants; others see them resized."""
         return max(classifier.spec.size for classifier in self.classifiers)
+
+    @functools.cached_property
+    def replays(self) -> Replays:
+        """The graphs of what its steps do, on a GPU."""
+        return Replays()
 
     @functools.cached_property
     def surface(self) -> TexelSurface:

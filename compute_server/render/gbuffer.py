@@ -1,7 +1,7 @@
 """The G-buffer: what is known of each visible sample before light and texture. No gradients flow through it.
 
-The torch functions are the definition and run on any device; on the CPU a compiled kernel takes their place
-(``kernels.interpolate``), equal to them by test.
+The torch functions are the definition and run on any device; compiled kernels take their place (``kernels.interpolate``
+on the CPU, ``gpu_kernels.interpolate`` on a GPU that has Triton), equal to them by test.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import kernels
 from .geometry import Geometry
+from .on_gpu import kernels_for
 from .rasterizer import Visibility
 
 
@@ -37,7 +38,8 @@ def build(geometry: Geometry, visibility: Visibility, matrices: np.ndarray, eyes
 
     `matrices [N, 4, 4]` and `eyes [N, 4]` are those of ``geometry.clip_from_world`` and ``geometry.eye_points``.
     """
-    interpolate = kernels.interpolate if geometry.device.type == "cpu" else interpolate_reference
+    compiled = kernels if geometry.device.type == "cpu" else kernels_for(geometry.positions)
+    interpolate = interpolate_reference if compiled is None else compiled.interpolate
     position, normal, uv, footprint = interpolate(geometry, visibility, matrices, eyes)
     return GBuffer(visibility, position, normal, uv, footprint)
 

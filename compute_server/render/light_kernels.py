@@ -61,23 +61,42 @@ def flags(visible: Tensor | None) -> np.ndarray:
     return np.zeros(0, np.bool_) if visible is None else flat(visible)
 
 
-def lamps_of(states: Sequence[LightState], position: Tensor, view_start: Tensor) -> Lamps:
-    """The lamps of each view's state, with as many points as do for samples at ``position [P, 3]``."""
+class Table(NamedTuple):
+    """The lamps of the states of all views, wherever samples lie: ``kinds``, ``values``, ``nodes`` and ``first`` as in
+    :class:`Lamps`; ``spans [L, 3]`` says where the nodes of each for far samples begin, and those for near ones, and
+    end."""
+
+    kinds: np.ndarray
+    values: np.ndarray
+    spans: np.ndarray
+    nodes: np.ndarray
+    first: np.ndarray
+
+
+def table_of(states: Sequence[LightState]) -> Table:
+    """The lamps of each view's state."""
     lamps = [lamp for state in states for lamp in state.lamps]
-    first = np.cumsum([0, *(len(state.lamps) for state in states)])
     nodes = [
         area_nodes(lamp, count) if isinstance(lamp, AreaLight) else np.zeros((1, 4))
         for lamp in lamps
         for count in (AREA_NODES, NEAR_AREA_NODES)
     ]
     ends = np.cumsum([0, *map(len, nodes)])
-    spans = np.stack([ends[:-2:2], ends[1:-1:2], ends[2::2]], axis=1) if lamps else np.zeros((0, 3), np.int64)
-    kinds = np.array([KINDS[type(lamp)] for lamp in lamps], np.int64)
-    values = np.array([_values(lamp) for lamp in lamps], np.float32).reshape(-1, 13)
-    points = np.concatenate([np.zeros((0, 4)), *nodes]).astype(np.float32)
-    used = np.empty((len(lamps), 2), np.int64)
-    _choose_points(flat(position), view_start.numpy(), kinds, values, spans, first, used)
-    return Lamps(pieces(view_start), kinds, values, used, points, first)
+    return Table(
+        kinds=np.array([KINDS[type(lamp)] for lamp in lamps], np.int64),
+        values=np.array([_values(lamp) for lamp in lamps], np.float32).reshape(-1, 13),
+        spans=np.stack([ends[:-2:2], ends[1:-1:2], ends[2::2]], axis=1) if lamps else np.zeros((0, 3), np.int64),
+        nodes=np.concatenate([np.zeros((0, 4)), *nodes]).astype(np.float32),
+        first=np.cumsum([0, *(len(state.lamps) for state in states)]),
+    )
+
+
+def lamps_of(states: Sequence[LightState], position: Tensor, view_start: Tensor) -> Lamps:
+    """The lamps of each view's state, with as many points as do for samples at ``position [P, 3]``."""
+    table = table_of(states)
+    used = np.empty((len(table.kinds), 2), np.int64)
+    _choose_points(flat(position), view_start.numpy(), table.kinds, table.values, table.spans, table.first, used)
+    return Lamps(pieces(view_start), table.kinds, table.values, used, table.nodes, table.first)
 
 
 def _values(lamp: Lamp) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ from .gbuffer import GBuffer
 from .geometry import Geometry
 from .light_maps import Ambient
 from .occlusion import Occlusion
+from .on_gpu import kernels_for
 from .principled import Materials
 from .rasterizer import Rasterizer
 
@@ -122,6 +123,11 @@ class Lighting:
         """`share` times the light of each view on its samples; `eyes` are those of ``geometry.eye_points``."""
         if self.geometry.device.type == "cpu":
             return self._reflect_compiled(views, surface, view_start, eyes, share)
+        states, compiled = [view.lights for view in views], kernels_for(surface.position)
+        if compiled is not None and self.mode == "open" and self.materials is None and all(map(self._uniform, states)):
+            worlds = [state.world for state in states]
+            given = states, surface.position, surface.normal, view_start
+            return Reflected(compiled.radiance(*given, share, worlds), None)
         found = self.reflect_reference(views, surface, view_start, eyes)
         return Reflected(found.scale.mul_(share), None if found.added is None else found.added.mul_(share))
 

@@ -16,6 +16,7 @@ from .rasterizer import HOW_TO_INSTALL, Visibility, in_chunks, nvdiffrast_instal
 #: Views are drawn in chunks of about so many triangles and samples: nvdiffrast's memory grows with both.
 TRIANGLES_PER_CHUNK = 4_000_000
 SAMPLES_PER_CHUNK = 32_000_000
+UPSIDE_DOWN = np.array([[1.0], [-1.0], [1.0], [1.0]])
 
 
 @functools.cache
@@ -51,10 +52,10 @@ class NvdiffrastRasterizer:
     def _draw(
         self, geometry: Geometry, matrices: np.ndarray, height: int, width: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        clip, triangles = geometry.clip(matrices), geometry.triangles_int32
+        # nvdiffrast's row 0 is at the bottom (OpenGL), ours at the top: it draws what it is told upside down.
+        clip, triangles = geometry.clip(matrices * UPSIDE_DOWN), geometry.triangles_int32
         drawn = self._dr.rasterize(self._context, clip, triangles, (height, width), grad_db=False)
         if isinstance(drawn, Exception):  # rasterize returns, rather than raises, one of its errors
             raise drawn
-        # nvdiffrast's row 0 is at the bottom (OpenGL), ours at the top.
-        raster = drawn[0].flip(1)
-        return raster[..., 3].to(torch.int64) - 1, raster[..., :2]
+        raster = drawn[0]
+        return raster[..., 3] - 1, raster[..., :2]

@@ -107,20 +107,26 @@ def in_chunks(draw: Callable[[np.ndarray], tuple[Tensor, Tensor]], matrices: np.
     """What `draw` sees through `matrices` ``[N, 4, 4]``, so many `views` at once; it gives dense images as :func:`pack`
     takes them."""
     drawn = [draw(matrices[start : start + views]) for start in range(0, len(matrices), views)]
-    return pack(torch.cat([each[0] for each in drawn]), torch.cat([each[1] for each in drawn]))
+    return pack(_joined([each[0] for each in drawn]), _joined([each[1] for each in drawn]))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Parts one after another; one part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def pack(triangle: Tensor, barycentric: Tensor) -> Visibility:
-    """Dense images as packed samples: ``triangle [N, H, W]`` (−1: nothing), ``barycentric [N, H, W, 2]``."""
-    _, height, width = triangle.shape
+    """Dense images as packed samples: ``triangle [N, H, W]`` (−1: nothing; any type of number), ``barycentric
+    [N, H, W, 2]``."""
+    views, height, width = triangle.shape
     flat = triangle.reshape(-1)
     sample = torch.nonzero(flat >= 0).reshape(-1)
-    per_view = (triangle >= 0).sum(dim=(1, 2)).cpu()
+    starts = torch.arange(views + 1, device=sample.device) * (height * width)
     return Visibility(
         triangle=flat[sample].to(torch.int32),
         barycentric=barycentric.reshape(-1, 2)[sample].to(torch.float32),
         sample=sample.to(torch.int32),
-        view_start=torch.cat([torch.zeros(1, dtype=torch.int64), per_view.cumsum(0)]),
+        view_start=torch.searchsorted(sample, starts).cpu(),
         height=height,
         width=width,
     )

@@ -102,7 +102,7 @@ def _backdrop(
                 for at, (view, start, end) in parts
             ]
         )
-    linear = srgb_decode(from_bytes(torch.from_numpy(np.stack(pictures))))
+    linear = srgb_decode(from_bytes(torch.from_numpy(np.stack(pictures)).to(pixel.device)))
     if pixel.device.type != "cpu" or linear.shape[1] > height or linear.shape[2] > width:
         return backdrop_reference(linear, height, width, pixel, samples)
     return kernels.backdrop(linear, height, width, pixel, view_start, samples)
@@ -119,5 +119,5 @@ def backdrop_reference(pictures: Tensor, height: int, width: int, pixel: Tensor,
     # By planes: torch's channels-last kernel takes three times as long with three channels.
     planes = pictures.permute(0, 3, 1, 2).contiguous()
     stretched = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=shrinks)
-    frames = stretched.permute(0, 2, 3, 1).contiguous().to(pixel.device)
+    frames = stretched.permute(0, 2, 3, 1).contiguous()
     return frames.mul_(uncovered.reshape(len(pictures), height, width, 1))

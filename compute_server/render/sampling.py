@@ -2,9 +2,9 @@
 
 A texture is a flat *pool* of linear colours ``[M, 3]``: all mip levels of an image after one another, or the vertex
 colours. Taps are found once for a G-buffer; :func:`accumulate` then carries pool to picture, and its adjoint carries
-gradients back. Torch definitions run on any device; on the CPU compiled kernels take their place, equal by test.
-They work trilinear taps out as they go: to read eight indices and weights takes longer than to find them. Only for
-views that are drawn many times are taps listed, by pixel and by texel (``merge_kernels``).
+gradients back. Torch definitions run on any device; compiled kernels take their place, equal by test, on the CPU and
+on a GPU that has Triton. They work trilinear taps out as they go: to read eight indices and weights takes longer than
+to find them. Only for views that are drawn many times are taps listed, by pixel and by texel (``merge_kernels``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import merge_kernels
 from . import sampling_kernels as kernels
 from .gbuffer import GBuffer
 from .geometry import Geometry
+from .on_gpu import kernels_for
 from .taps import Merged, MipLayout, MipTaps, Prepared, Taps, Transport
 
 
@@ -35,9 +36,15 @@ def build_pool(image: Tensor, layout: MipLayout) -> Tensor:
 
 def mip_taps(gbuffer: GBuffer, layout: MipLayout) -> MipTaps:
     """The taps of samples on the levels nearest their footprint. The texture repeats."""
-    compiled = gbuffer.uv.device.type == "cpu" and gbuffer.uv.dtype == torch.float32
-    find = kernels.mip_places if compiled else mip_places_reference
+    compiled = _compiled_for(gbuffer.uv)
+    find = mip_places_reference if compiled is None else compiled.mip_places
     return MipTaps(find(gbuffer.uv, gbuffer.footprint, layout), layout)
+
+
+def _compiled_for(values: Tensor) -> Any:
+    """The module of compiled kernels for `values`; None: the torch functions do the work."""
+    on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
+    return kernels if on_cpu else kernels_for(values)
 
 
 def mip_places_reference(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
@@ -61,7 +68,7 @@ def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
         return _Compiled.apply(pool, transport)  # type: ignore[no-any-return]
     if pool.dtype != torch.float32:
         return accumulate_reference(pool, transport)
-    operator = _Compiled if pool.device.type == "cpu" else TapByTap
+    operator = TapByTap if _compiled_for(pool) is None else _Compiled
     return operator.apply(pool, transport)  # type: ignore[no-any-return]
 
 
@@ -95,18 +102,18 @@ class _Compiled(torch.autograd.Function):
         ctx.transport, ctx.texels = transport, pool.shape[0]
         if isinstance(transport, Merged):
             return merge_kernels.gather(pool, transport)
-        return kernels.gather(pool, transport)
+        return _compiled_for(pool).gather(pool, transport)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         if isinstance(ctx.transport, Merged):
             return merge_kernels.scatter(grad, ctx.transport, ctx.texels), None
-        return kernels.scatter(grad, ctx.transport, ctx.texels), None
+        return _compiled_for(grad).scatter(grad, ctx.transport, ctx.texels), None
 
 
 class TapByTap(torch.autograd.Function):
-    """The operator for a GPU: one tap of all samples after another, so that no more than a colour is held of each
-    sample. (Autograd would keep all taps' colours, and sort their indices on the way back.)"""
+    """The operator for a GPU without Triton: one tap of all samples after another, so that no more than a colour is
+    held of each sample. (Autograd would keep all taps' colours, and sort their indices on the way back.)"""
 
     @staticmethod
     def forward(ctx: Any, pool: Tensor, transport: Transport) -> Tensor:

@@ -56,7 +56,7 @@ def gradient_of(logits: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Ten
     """Logits, and the gradient of their cross-entropy to class 609 with respect to the images."""
     images = images.clone().requires_grad_()
     out = logits(images)
-    functional.cross_entropy(out, torch.full((len(images),), 609)).backward()
+    functional.cross_entropy(out, torch.full((len(images),), 609, device=out.device)).backward()
     assert images.grad is not None
     return out.detach(), images.grad
 

@@ -1,0 +1,154 @@
+"""The GPU's kernels against the torch functions that they stand for: on the GPU where there is one, else in Triton's
+interpreter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from helpers.scenes import camera, cylinder, mesh, orthographic, perspective, sphere
+from torch import Tensor
+
+from compute_server.render import gbuffer, lights
+from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
+from compute_server.render.raster_numba import NumbaRasterizer
+from compute_server.render.rasterizer import Visibility
+from compute_server.render.sampling import accumulate_reference, mip_places_reference, vertex_taps
+from compute_server.render.taps import MipLayout, MipTaps, Taps, Transport
+from shared.scene import AreaLight, Camera, LightState, Mesh, PointLight, SpotLight, SunLight
+
+pytest.importorskip("triton", reason="Triton is not installed: torch's CUDA builds for Linux bring it along")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+with pytest.MonkeyPatch.context() as patch:
+    if DEVICE.type == "cpu":
+        patch.setenv("TRITON_INTERPRET", "1")
+    from compute_server.render import gpu_kernels
+
+SIZE = 24
+VIEWS = (camera((2, -3, 2)), camera((9, 9, 9), (30, 30, 30)), camera((-1.4, -1.2, 0.7), (0.2, 0, 0)))
+SCENES: dict[str, tuple[Mesh, tuple[Camera, ...]]] = {
+    "several views": (sphere(), VIEWS),
+    "orthographic": (cylinder(20), (camera((2, -3, 2), projection=orthographic(3.0)), camera((0, -4, 1)))),
+    "inside a sphere": (sphere(), (camera((0, 0, 0), (1, 1, 0.3), projection=perspective(70, near=0.01)),)),
+    "nothing to be seen": (mesh([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [(0, 1, 2)]), (VIEWS[1],)),
+}
+LAYOUTS = [MipLayout.of(64, 32), MipLayout.of(12, 20), MipLayout.of(1, 1), MipLayout.of(16, 16, mips=False)]
+POWER = (3.0, 2.0, 1.0)
+LAMPS = {
+    "sun": SunLight(power=POWER, direction=(-0.4, 0.5, -0.8)),
+    "point": PointLight(power=POWER, position=(1.5, -2.0, 1.0)),
+    "spot": SpotLight(power=POWER, position=(1.5, -2.0, 1.5), direction=(-1.4, 2.0, -1.5), angle=0.6, blend=0.4),
+    "far panel": AreaLight(power=POWER, position=(3, -4, 3), axis_x=(0.5, 0, 0), axis_y=(0, 0.4, 0.4), shape="ellipse"),
+    "near panel": AreaLight(power=POWER, position=(1, -1.2, 0.8), axis_x=(2, 0, 0), axis_y=(0, 1, 1), shape="ellipse"),
+    "narrow panel": AreaLight(
+        power=POWER, position=(2, -3, 2), axis_x=(0.9, 0.6, 0), axis_y=(-0.2, 0.3, 0.6), shape="rectangle", spread=1.0
+    ),
+}
+
+
+def _seen(name: str) -> tuple[Visibility, gbuffer.GBuffer]:
+    """What a scene shows, and its surface by the torch functions; on DEVICE."""
+    body, cameras = SCENES[name]
+    matrices, eyes, there = clip_from_world(cameras), eye_points(cameras), from_mesh(body, DEVICE)
+    found = NumbaRasterizer().rasterize(from_mesh(body), matrices, SIZE, SIZE)
+    visible = Visibility(
+        *(each.to(DEVICE) for each in (found.triangle, found.barycentric, found.sample)), found.view_start, SIZE, SIZE
+    )
+    return visible, gbuffer.GBuffer(visible, *gbuffer.interpolate_reference(there, visible, matrices, eyes))
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_surface_is_that_of_the_definition(name: str) -> None:
+    visible, defined = _seen(name)
+    body, cameras = SCENES[name]
+    found = gpu_kernels.interpolate(from_mesh(body, DEVICE), visible, clip_from_world(cameras), eye_points(cameras))
+    for ours, theirs in zip(found[:3], (defined.position, defined.normal, defined.uv), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    torch.testing.assert_close(found[3], defined.footprint, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("lamp", LAMPS)
+def test_light_is_that_of_the_definition(lamp: str) -> None:
+    """Each lamp alone in one view, with the sun in another; one view has none."""
+    visible, surface = _seen("several views")
+    states = [LightState(name=lamp, lights=each) for each in ((LAMPS[lamp],), (), (LAMPS["sun"], LAMPS[lamp]))]
+    worlds = [(0.1, 0.2, 0.3), (0.0, 0.0, 0.0), (0.3, 0.2, 0.1)]
+    found = gpu_kernels.radiance(states, surface.position, surface.normal, visible.view_start, 0.25, worlds)
+    bounds = visible.view_start.tolist()
+    for state, world, begin, end in zip(states, worlds, bounds[:-1], bounds[1:], strict=True):
+        lit = lights.irradiance(state.lamps, surface.position[begin:end], surface.normal[begin:end])
+        defined = (lit / math.pi + torch.tensor(world, device=DEVICE)) * 0.25
+        torch.testing.assert_close(found[begin:end], defined, rtol=2e-5, atol=1e-7)
+    assert (found > 0.2).any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_places_are_those_of_the_definition(layout: MipLayout) -> None:
+    uv, footprint = _random_uv()
+    found, defined = gpu_kernels.mip_places(uv, footprint, layout), mip_places_reference(uv, footprint, layout)
+    # A logarithm may differ by one unit in the last place of a level below 8.
+    torch.testing.assert_close(found, defined, rtol=0, atol=1e-6)
+
+
+def _random_uv(count: int = 700) -> tuple[Tensor, Tensor]:
+    """UVs within and without [0, 1], and footprints of all levels."""
+    generator = torch.Generator().manual_seed(3)
+    uv = torch.rand(count, 2, generator=generator) * 4 - 2
+    return uv.to(DEVICE), (10 ** (torch.rand(count, generator=generator) * 8 - 6)).to(DEVICE)
+
+
+def _transport(taps: Taps | MipTaps, count: int) -> Transport:
+    """Samples that share pixels of two pictures, one of which shows nothing else."""
+    generator = torch.Generator().manual_seed(5)
+    light = torch.rand(count, 3, generator=generator).to(DEVICE)
+    pixel = torch.sort(torch.randint(0, 200, (count,), generator=generator, dtype=torch.int32)).values.to(DEVICE)
+    base = torch.rand(2, 10, 20, 3, generator=generator).to(DEVICE)
+    return Transport(taps, light, pixel, torch.tensor([0, count, count]), base)
+
+
+def _operators() -> dict[str, tuple[Transport, int]]:
+    uv, footprint = _random_uv()
+    found = {
+        str(layout): (_transport(MipTaps(mip_places_reference(uv, footprint, layout), layout), 700), layout.starts[-1])
+        for layout in LAYOUTS
+    }
+    visible, surface = _seen("several views")
+    body = SCENES["several views"][0]
+    return {
+        **found,
+        "vertex colours": (
+            _transport(vertex_taps(from_mesh(body, DEVICE), surface), len(visible.sample)),
+            len(body.positions),
+        ),
+        "nothing": (_transport(MipTaps(torch.zeros(0, 3, device=DEVICE), LAYOUTS[0]), 0), LAYOUTS[0].starts[-1]),
+    }
+
+
+OPERATORS = _operators()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_gathering_equals_its_definition(name: str) -> None:
+    transport, texels = OPERATORS[name]
+    base, pool = transport.base.clone(), torch.rand(texels, 3, device=DEVICE)
+    exact = accumulate_reference(pool.double(), transport)
+    torch.testing.assert_close(gpu_kernels.gather(pool, transport).double(), exact, rtol=2e-5, atol=0)
+    assert torch.equal(transport.base, base)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_scattering_is_the_gradient_of_the_definition(name: str) -> None:
+    transport, texels = OPERATORS[name]
+    pool = torch.rand(texels, 3, device=DEVICE, dtype=torch.float64).requires_grad_()
+    grad = torch.rand(transport.base.shape, device=DEVICE)
+    accumulate_reference(pool, transport).backward(grad.double())
+    assert pool.grad is not None
+    found = gpu_kernels.scatter(grad, transport, texels).double()
+    torch.testing.assert_close(found, pool.grad, rtol=2e-5, atol=1e-6)
+
+
+def test_a_plane_without_samples_takes_no_light() -> None:
+    empty = torch.zeros(0, 3, device=DEVICE)
+    found = gpu_kernels.radiance([LightState(name="dark", lights=())], empty, empty, torch.tensor([0, 0]), 1.0, [POWER])
+    assert found.shape == (0, 3)
