@@ -524,7 +524,7 @@ def ask(
         encoded = problem.texture.encoded(free).reshape(problem.texture.shape)
         (settings.smoothness * total_variation(encoded, problem.covered)).backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    figures = _Readback(torch.cat([loss.detach()[None], certainty]))
+    figures = _Readback(torch.cat([loss.detach()[None], certainty.detach()]))
 
     def told() -> StepReport:
         read = figures.read()

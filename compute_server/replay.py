@@ -7,6 +7,7 @@ to run them. A graph needs fixed shapes, and nothing in it may wait for the devi
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -43,7 +44,10 @@ class Replays:
 def _captured(name: str, function: Callable[[Tensor], Result], given: Tensor) -> Callable[..., Any]:
     sample = given.detach().clone().requires_grad_()
     try:
-        return cast(Callable[..., Any], torch.cuda.make_graphed_callables(function, (sample,)))
+        with warnings.catch_warnings():
+            # torch's own warm-up keeps what it accumulated on another stream.
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
+            return cast(Callable[..., Any], torch.cuda.make_graphed_callables(function, (sample,)))
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:

@@ -1,6 +1,7 @@
 """Between display-encoded sRGB and linear Rec.709.
 
-The torch functions are the definition; for float32 on the CPU compiled ones take their place (``color_kernels``).
+The torch functions are the definition; for float32 on the CPU compiled ones take their place (``color_kernels``), and
+for encoding on a GPU too (``gpu_kernels``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import color_kernels
+from .on_gpu import kernels_for
 
 
 def srgb_decode(encoded: Tensor) -> Tensor:
@@ -29,7 +31,8 @@ def srgb_encode(linear: Tensor) -> Tensor:
 
     This is Blender's Standard view transform. The gradient is zero where it clips, but not at 0 and 1 themselves.
     """
-    return _CompiledEncode.apply(linear) if _compiled(linear) else srgb_encode_reference(linear)
+    compiled = color_kernels if _compiled(linear) else kernels_for(linear)
+    return srgb_encode_reference(linear) if compiled is None else _CompiledEncode.apply(linear, compiled)
 
 
 def srgb_encode_reference(linear: Tensor) -> Tensor:
@@ -63,14 +66,15 @@ class _Encode(torch.autograd.Function):
 
 class _CompiledEncode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, linear: Tensor) -> Tensor:
-        encoded = color_kernels.encode(linear)
+    def forward(ctx: Any, linear: Tensor, compiled: Any) -> Tensor:
+        encoded: Tensor = compiled.encode(linear)
+        ctx.compiled = compiled
         ctx.save_for_backward(linear, encoded)
         return encoded
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return color_kernels.encode_gradient(grad, *ctx.saved_tensors)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.compiled.encode_gradient(grad, *ctx.saved_tensors), None
 
 
 class _Decode(torch.autograd.Function):

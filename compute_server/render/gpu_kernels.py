@@ -432,3 +432,45 @@ def _lit_gradient(grad, p, inside, light, pixel):  # type: ignore[no-untyped-def
     l_r, l_g, l_b = _three(light, p, inside)
     r, g, b = _three(grad, tl.load(pixel + p, mask=inside, other=0), inside)
     return r * l_r, g * l_g, b * l_b
+
+
+# --- colour ---------------------------------------------------------------------------------------------------------
+
+
+def encode(linear: Tensor) -> Tensor:
+    """Stands for ``color.srgb_encode_reference``."""
+    linear = linear.contiguous()
+    result = torch.empty_like(linear)
+    if linear.numel():
+        _encode[_programs(linear.numel())](linear, linear.numel(), result, block=BLOCK)
+    return result
+
+
+def encode_gradient(grad: Tensor, linear: Tensor, encoded: Tensor) -> Tensor:
+    """The gradient of what was encoded, from that of `encoded`."""
+    grad, linear = grad.contiguous(), linear.contiguous()
+    result = torch.empty_like(grad)
+    if grad.numel():
+        _encode_gradient[_programs(grad.numel())](grad, linear, encoded, grad.numel(), result, block=BLOCK)
+    return result
+
+
+@_kernel
+def _encode(linear, count, result, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    p = tl.program_id(0) * block + tl.arange(0, block)
+    inside = p < count
+    clipped = tl.minimum(tl.maximum(tl.load(linear + p, mask=inside, other=0.0), 0.0), 1.0)
+    power = tl.exp2(tl.log2(tl.maximum(clipped, 0.0031308)) * (1 / 2.4))
+    encoded = tl.where(clipped <= 0.0031308, clipped * 12.92, (power - 1.0) * 1.055 + 1.0)
+    tl.store(result + p, encoded, mask=inside)
+
+
+@_kernel
+def _encode_gradient(grad, linear, encoded, count, result, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    p = tl.program_id(0) * block + tl.arange(0, block)
+    inside = p < count
+    x, y = tl.load(linear + p, mask=inside, other=0.0), tl.load(encoded + p, mask=inside, other=0.0)
+    slope = (y + 0.055) / tl.maximum(x, 0.0031308) * (1 / 2.4)
+    slope = tl.where(x <= 0.0031308, 12.92, slope)
+    slope = tl.where((x < 0.0) | (x > 1.0), 0.0, slope)
+    tl.store(result + p, tl.load(grad + p, mask=inside, other=0.0) * slope, mask=inside)

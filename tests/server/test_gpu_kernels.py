@@ -11,6 +11,7 @@ from helpers.scenes import camera, cylinder, mesh, orthographic, perspective, sp
 from torch import Tensor
 
 from compute_server.render import gbuffer, lights
+from compute_server.render.color import srgb_encode_reference
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.rasterizer import Visibility
@@ -146,6 +147,25 @@ def test_scattering_is_the_gradient_of_the_definition(name: str) -> None:
     assert pool.grad is not None
     found = gpu_kernels.scatter(grad, transport, texels).double()
     torch.testing.assert_close(found, pool.grad, rtol=2e-5, atol=1e-6)
+
+
+def _linear() -> Tensor:
+    """Colours below, in and above [0, 1], with both ends and where the curve's parts meet."""
+    ends = torch.tensor([0.0, 1.0, 0.0031308, 1e-6, -0.5, 2.0])
+    return torch.cat([ends, torch.rand(600, generator=torch.Generator().manual_seed(7)) * 1.4 - 0.2]).to(DEVICE)
+
+
+def test_encoding_equals_its_definition_and_has_its_gradient() -> None:
+    linear = _linear().requires_grad_()
+    defined = srgb_encode_reference(linear)
+    found = gpu_kernels.encode(linear.detach())
+    torch.testing.assert_close(found, defined.detach(), rtol=0, atol=1e-6)
+    assert found[0] == 0
+    assert found[1] == 1
+    grad = torch.rand(linear.shape, device=DEVICE)
+    defined.backward(grad)
+    slope = gpu_kernels.encode_gradient(grad, linear.detach(), defined.detach())
+    torch.testing.assert_close(slope, linear.grad, rtol=1e-5, atol=0)
 
 
 def test_a_plane_without_samples_takes_no_light() -> None:

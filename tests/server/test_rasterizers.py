@@ -40,6 +40,7 @@ DOUBLE = Tolerance(edge=1e-6, weight=1e-5)
 #: In float32 clip coordinates of 1e3 against details of 1 leave 1e3 · 6e-8 of a weight.
 SINGLE = Tolerance(edge=0.125, weight=1e-4)
 #: nvdiffrast snaps corners to 1/16 of a sample, and shades in float32.
+SNAP = 1 / 16
 SNAPPED = Tolerance(edge=0.125, weight=1e-4, corners=True)
 
 
@@ -200,13 +201,25 @@ def test_each_sample_sees_what_a_ray_through_it_meets(candidate: Candidate, name
 
 
 def _meeting(body: Mesh, matrix: np.ndarray, allowed: np.ndarray, at: tuple[float, float]) -> np.ndarray:
-    """The triangles that share a corner near the sample `at` with any of those that may be seen there: where a corner
-    of a silhouette is moved onto a sample, it may be a hidden triangle's."""
+    """The triangles that meet any of those that may be seen in a corner or an edge which passes the sample `at` no
+    farther away than corners are moved: at a silhouette it may be a hidden one that is moved onto the sample."""
     clip = np.pad(body.positions.astype(np.float64), ((0, 0), (0, 1)), constant_values=1) @ matrix.T
-    x, y = (clip[:, 0] / clip[:, 3] + 1) / 2 * WIDTH, (1 - clip[:, 1] / clip[:, 3]) / 2 * HEIGHT
-    near = np.flatnonzero(np.hypot(x - at[0], y - at[1]) <= 1 / 16)
-    seen = np.intersect1d(near, body.triangles[np.unique(allowed[allowed >= 0])])
-    return np.flatnonzero(np.isin(body.triangles, seen).any(axis=1))
+    screen = (clip[:, :2] / clip[:, 3:] * (1, -1) + 1) / 2 * (WIDTH, HEIGHT)
+    near = [
+        triangle
+        for triangle, corners in enumerate(body.triangles)
+        for seen in np.unique(allowed[allowed >= 0])
+        if len(shared := np.intersect1d(corners, body.triangles[seen]))
+        and _distance(np.array(at), screen[shared[0]], screen[shared[-1]]) <= SNAP
+    ]
+    return np.array(near, np.int64)
+
+
+def _distance(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
+    """Of a point from a segment."""
+    along = end - start
+    share = np.clip((point - start) @ along / max(along @ along, 1e-12), 0, 1)
+    return float(np.linalg.norm(start + share * along - point))
 
 
 @pytest.mark.parametrize("name", SCENES)
