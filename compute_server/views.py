@@ -1,7 +1,7 @@
 """Random views around a rig (expectation over transformation): camera, light and background, drawn from one generator.
 
 A view is data (:class:`shared.scene.View`), so that what is drawn here can be rendered by the server and by Cycles
-alike. No torch.
+alike. Draws random numbers; what is worked out with them is in ``eot_kernels``. No torch.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from shared.scene import (
     Vector,
     View,
 )
+
+from . import eot_kernels
 
 #: Backgrounds are made at this size and stretched over the frame.
 BACKGROUND_SIZE = 64
@@ -158,15 +160,13 @@ def random_views(rig: Rig, rng: np.random.Generator, backgrounds: Backgrounds) -
 
 def jitter_camera(camera: Camera, center: Vector, jitter: CameraJitter, rng: np.random.Generator) -> Camera:
     """`camera` moved around `center` and re-aimed a little, within `jitter`."""
-    azimuth, elevation, roll = np.radians(rng.uniform(-1, 1, 3) * (jitter.azimuth, jitter.elevation, jitter.roll))
+    angles = np.radians(rng.uniform(-1, 1, 3) * (jitter.azimuth, jitter.elevation, jitter.roll))
     distance, zoom = _factor(jitter.distance, rng), _factor(jitter.zoom, rng)
     shift = rng.uniform(-1, 1, 2) * jitter.shift
-    to_world = _inverse(camera.view)
-    moved = _orbit(to_world, np.array(center), azimuth, elevation, distance)
-    moved = moved @ _rotation(np.array([0.0, 0.0, 1.0]), roll)
-    frame = np.diag([zoom, zoom, 1.0, 1.0])
-    frame[:2, 3] = 2 * shift  # NDC is two units wide
-    return msgspec.structs.replace(camera, view=_inverse(moved), projection=frame @ camera.projection)
+    matrices = np.ascontiguousarray(camera.view), np.ascontiguousarray(camera.projection)
+    given = np.array(center), angles, distance, zoom, shift, MAX_ELEVATION
+    view, projection = eot_kernels.jittered(*matrices, *given)
+    return msgspec.structs.replace(camera, view=view, projection=projection)
 
 
 def direction(camera: Camera, center: Vector) -> tuple[float, float]:
@@ -186,53 +186,9 @@ def camera_toward(rig: Rig, azimuth: float, elevation: float) -> Camera:
 
     nearest = min(rig.cameras, key=lambda camera: math.hypot(*apart(camera)))
     around, up = np.radians(apart(nearest))
-    moved = _orbit(np.linalg.inv(nearest.view), np.array(rig.center), around, up, 1.0)
+    to_world = eot_kernels.inverse(np.ascontiguousarray(nearest.view))
+    moved = eot_kernels.orbit(to_world, np.array(rig.center), around, up, 1.0, MAX_ELEVATION)
     return msgspec.structs.replace(nearest, name=f"{azimuth:g}°, {elevation:g}°", view=np.linalg.inv(moved))
-
-
-def _orbit(to_world: np.ndarray, center: np.ndarray, azimuth: float, elevation: float, distance: float) -> np.ndarray:
-    offset = to_world[:3, 3] - center
-    horizontal = math.hypot(offset[0], offset[1])
-    now = math.atan2(offset[2], horizontal)
-    rise = float(np.clip(now + elevation, -MAX_ELEVATION, MAX_ELEVATION)) - now
-    side = np.array([offset[1], -offset[0], 0.0]) / horizontal if horizontal > 1e-9 else to_world[:3, 0]
-    turn = _rotation(np.array([0.0, 0.0, 1.0]), azimuth) @ _rotation(side, rise)
-    placed = np.array(to_world)
-    placed[:3, 3] = offset * distance
-    moved = turn @ placed
-    moved[:3, 3] += center
-    return np.asarray(moved)
-
-
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """4 × 4 rotation about a unit axis through the origin (Rodrigues)."""
-    x, y, z = axis.tolist()
-    s, t = math.sin(angle), 1 - math.cos(angle)
-    return np.array(
-        [
-            [1 - t * (y * y + z * z), t * x * y - s * z, t * x * z + s * y, 0.0],
-            [t * x * y + s * z, 1 - t * (x * x + z * z), t * y * z - s * x, 0.0],
-            [t * x * z - s * y, t * y * z + s * x, 1 - t * (x * x + y * y), 0.0],
-            [0.0, 0.0, 0.0, 1.0],
-        ]
-    )
-
-
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Of an affine 4 × 4 matrix, by cross products. NumPy's wakes the threads of its BLAS, which takes longer than all
-    else that is done for a view."""
-    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = matrix.tolist()
-    adjugate = np.array(
-        [
-            [e * i - f * h, c * h - b * i, b * f - c * e],
-            [f * g - d * i, a * i - c * g, c * d - a * f],
-            [d * h - e * g, b * g - a * h, a * e - b * d],
-        ]
-    )
-    result = np.eye(4)
-    result[:3, :3] = adjugate / (a * adjugate[0, 0] + b * adjugate[1, 0] + c * adjugate[2, 0])
-    result[:3, 3] = -result[:3, :3] @ (x, y, z)
-    return result
 
 
 def _factor(spread: float, rng: np.random.Generator) -> float:
@@ -251,11 +207,10 @@ def jitter_lights(state: LightState, center: Vector, jitter: LightJitter, rng: n
     if is_baked(state):
         return _mixed(state, jitter, rng)
     angle = math.radians(jitter.azimuth) * rng.uniform(-1, 1)
-    turn = _rotation(np.array([0.0, 0.0, 1.0]), angle)[:3, :3]
     gain = _gain(jitter, rng)
-    lights = tuple(_turned(light, turn, np.array(center), gain) for light in state.lights)
+    lights = tuple(_turned(light, angle, center, gain) for light in state.lights)
     around = state.turn + angle if state.panorama is not None else 0.0
-    return msgspec.structs.replace(state, lights=lights, world=_vector(gain * state.world), turn=around)
+    return msgspec.structs.replace(state, lights=lights, world=_scaled(gain, state.world), turn=around)
 
 
 def is_baked(state: LightState) -> bool:
@@ -268,31 +223,42 @@ def _mixed(state: LightState, jitter: LightJitter, rng: np.random.Generator) -> 
     lights = tuple(
         light
         if isinstance(light, GlowLight)
-        else msgspec.structs.replace(light, power=_vector(_gain(jitter, rng) * light.power))
+        else msgspec.structs.replace(light, power=_scaled(_gain(jitter, rng), light.power))
         for light in state.lights
     )
-    return msgspec.structs.replace(state, lights=lights, world=_vector(_gain(jitter, rng) * state.world))
+    return msgspec.structs.replace(state, lights=lights, world=_scaled(_gain(jitter, rng), state.world))
 
 
-def _gain(jitter: LightJitter, rng: np.random.Generator) -> np.ndarray:
-    """A factor [3] of strength and tint."""
-    return np.asarray(2 ** (jitter.stops * rng.uniform(-1, 1)) * (1 + jitter.tint) ** rng.uniform(-1, 1, 3))
+def _gain(jitter: LightJitter, rng: np.random.Generator) -> Vector:
+    """A factor of strength and tint for each channel."""
+    strength = 2 ** (jitter.stops * rng.uniform(-1, 1))
+    r, g, b = rng.uniform(-1, 1, 3).tolist()
+    return strength * (1 + jitter.tint) ** r, strength * (1 + jitter.tint) ** g, strength * (1 + jitter.tint) ** b
 
 
-def _turned(light: Light, turn: np.ndarray, center: np.ndarray, gain: np.ndarray) -> Light:
-    changed: dict[str, Any] = {"power": _vector(gain * light.power)}
+# Plain numbers: NumPy takes several times as long with three.
+def _turned(light: Light, angle: float, center: Vector, gain: Vector) -> Light:
+    """`light` turned about the vertical axis through `center`, its power times `gain`."""
+    sin, cos = math.sin(angle), math.cos(angle)
+
+    def turn(vector: Vector) -> Vector:
+        x, y, z = vector
+        return cos * x - sin * y, sin * x + cos * y, z
+
+    changed: dict[str, Any] = {"power": _scaled(gain, light.power)}
     if isinstance(light, PointLight | SpotLight | AreaLight):
-        changed["position"] = _vector(turn @ (np.array(light.position) - center) + center)
+        x, y, z = light.position
+        to_x, to_y, _ = turn((x - center[0], y - center[1], z))
+        changed["position"] = (to_x + center[0], to_y + center[1], z)
     if isinstance(light, SunLight | SpotLight):
-        changed["direction"] = _vector(turn @ light.direction)
+        changed["direction"] = turn(light.direction)
     if isinstance(light, AreaLight):
-        changed |= {"axis_x": _vector(turn @ light.axis_x), "axis_y": _vector(turn @ light.axis_y)}
+        changed |= {"axis_x": turn(light.axis_x), "axis_y": turn(light.axis_y)}
     return msgspec.structs.replace(light, **changed)
 
 
-def _vector(values: np.ndarray) -> Vector:
-    x, y, z = (float(value) for value in values)
-    return x, y, z
+def _scaled(gain: Vector, color: Vector) -> Vector:
+    return gain[0] * color[0], gain[1] * color[1], gain[2] * color[2]
 
 
 # --- backgrounds ----------------------------------------------------------------------------------------------------
@@ -308,10 +274,6 @@ def background(rng: np.random.Generator, makers: Sequence[Maker]) -> np.ndarray:
     return makers[rng.integers(len(makers))](rng)
 
 
-def _bytes(colors: np.ndarray) -> np.ndarray:
-    return (np.clip(colors, 0, 1) * 255).astype(np.uint8)
-
-
 def _colors(rng: np.random.Generator, count: int) -> np.ndarray:
     """Colours [count, 3] that are mostly muted, as most surroundings are."""
     grey = rng.uniform(0, 1, (count, 1))
@@ -319,53 +281,47 @@ def _colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _flat(rng: np.random.Generator) -> np.ndarray:
-    return np.tile(_bytes(_colors(rng, 1)), (BACKGROUND_SIZE, BACKGROUND_SIZE, 1))
+    return np.tile(eot_kernels.bytes_of(_colors(rng, 1)), (BACKGROUND_SIZE, BACKGROUND_SIZE, 1))
 
 
 def _horizon(rng: np.random.Generator) -> np.ndarray:
     """Two vertical gradients that meet: sky and ground, or wall and floor."""
-    top, middle_1, middle_2, bottom = _colors(rng, 4)
+    colors = _colors(rng, 4)
     split = int(rng.uniform(0.2, 0.8) * BACKGROUND_SIZE)
-    upper = np.linspace(top, middle_1, split)
-    lower = np.linspace(middle_2, bottom, BACKGROUND_SIZE - split)
-    planes = np.concatenate([upper, lower]).T[:, :, None] + rng.normal(0, 0.02, (BACKGROUND_SIZE, BACKGROUND_SIZE))
-    return _interleaved(planes)
+    return _made(eot_kernels.horizon(colors, split, rng.normal(0, 0.02, (BACKGROUND_SIZE, BACKGROUND_SIZE))))
 
 
 def _blocks(rng: np.random.Generator) -> np.ndarray:
     """Overlapping rectangles: edges and corners, as rooms and streets have."""
     ground = _colors(rng, 1)
     others = _colors(rng, int(rng.integers(6, 30)))
-    which = np.zeros((BACKGROUND_SIZE, BACKGROUND_SIZE), np.uint8)
     far = BACKGROUND_SIZE
-    boxes = rng.integers((-12, -12, 3, 3), (far, far, 40, 40), (len(others), 4)).tolist()
-    for index, (x, y, width, height) in enumerate(boxes, start=1):
-        which[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = index
-    return _bytes(np.concatenate([ground, others]))[which]
+    boxes = rng.integers((-12, -12, 3, 3), (far, far, 40, 40), (len(others), 4))
+    return _made(eot_kernels.blocks(eot_kernels.bytes_of(np.concatenate([ground, others])), boxes, far))
 
 
 def _noise(rng: np.random.Generator) -> np.ndarray:
     """Noise with spectrum 1/f^β, as natural pictures have on average, in two colours."""
-    spectrum = np.fft.rfft2(rng.normal(size=(BACKGROUND_SIZE, BACKGROUND_SIZE))) / _FREQUENCY ** rng.uniform(0.7, 1.6)
+    spectrum = np.fft.rfft2(rng.normal(size=(BACKGROUND_SIZE, BACKGROUND_SIZE)))
+    eot_kernels.falling(spectrum, _LOG_FREQUENCY, rng.uniform(0.7, 1.6))
     field = np.fft.irfft2(spectrum, (BACKGROUND_SIZE, BACKGROUND_SIZE))
-    blend = 0.5 + field / (4 * field.std())
     dark, light = _colors(rng, 2)
-    return _interleaved(dark[:, None, None] + blend * (light - dark)[:, None, None])
+    return _made(eot_kernels.mixed(field, dark, light))
 
 
-def _interleaved(planes: np.ndarray) -> np.ndarray:
-    """``[B, B, 3] uint8`` of colours ``[3, B, B]``: NumPy is slow where the innermost axis is short."""
-    return np.ascontiguousarray(_bytes(planes).transpose(1, 2, 0))
+def _made(picture: Any) -> np.ndarray:
+    """What a kernel gives, of which no type is known."""
+    return np.asarray(picture)
 
 
-def _frequency() -> np.ndarray:
+def _log_frequency() -> np.ndarray:
     """Of each coefficient of ``rfft2``, in cycles per pixel; infinite for the mean, which is taken away so."""
     frequency = np.hypot(np.fft.fftfreq(BACKGROUND_SIZE)[:, None], np.fft.rfftfreq(BACKGROUND_SIZE)[None, :])
     frequency[0, 0] = np.inf
-    return frequency
+    return _made(np.log(frequency))
 
 
-_FREQUENCY = _frequency()
+_LOG_FREQUENCY = _log_frequency()
 
 #: What makes each kind of backgrounds up.
 MAKERS: dict[str, tuple[Maker, ...]] = {

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from compute_server.bench_scene import bench_scene
+from compute_server.eot_kernels import inverse
 from compute_server.views import (
     MAX_ELEVATION,
     Backgrounds,
-    _inverse,
     fixed_views,
     generators,
     jitter_camera,
@@ -217,4 +217,4 @@ def test_a_matrix_times_its_inverse_is_the_identity() -> None:
     for _ in range(20):
         matrix = np.eye(4)
         matrix[:3] = rng.normal(size=(3, 4)) * 10 ** rng.uniform(-2, 2)
-        np.testing.assert_allclose(_inverse(matrix) @ matrix, np.eye(4), rtol=0, atol=1e-10)
+        np.testing.assert_allclose(inverse(matrix) @ matrix, np.eye(4), rtol=0, atol=1e-10)
