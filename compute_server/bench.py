@@ -29,6 +29,7 @@ from .bench_scene import bench_scene
 from .beside import Beside
 from .classifiers import Classifier, efficientnet_lite, torchvision_models
 from .classifiers.folding import prepared as prepared_network
+from .ensemble import as_precise
 from .jobs import choose_device
 from .objectives import cross_entropy
 from .optimize import Told, ask, mover
@@ -87,6 +88,7 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "device": str(device),
         "rasterizer": problem.renderer.rasterizer.name,
+        "precision": ", ".join(each.precision or "single" for each in problem.classifiers),
         "classifier_ms": round(statistics.median(classifier), 2),
         "fixed": _row(times["fixed"], classifier),
         "resampled": _row(times["resampled"], classifier),
@@ -189,10 +191,13 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
         ahead.wait()
 
     def backward(name: str, logits: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        def loss(images: Tensor) -> Tensor:
+            return cross_entropy(logits(images), problem.target).mean()
+
         def run() -> None:
             seen = pictures.detach().requires_grad_()
-            given = lambda images: cross_entropy(logits(images), problem.target).mean()  # noqa: E731
-            problem.replays(name, given, seen).backward()  # type: ignore[no-untyped-call]
+            with as_precise(problem.classifiers, pictures):
+                problem.replays(name, loss, seen).backward()  # type: ignore[no-untyped-call]
 
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from shared.errors import InvalidInput
 from shared.targets import Target
 
 from .classifiers import Classifier
+from .classifiers.precision import tf32
 from .objectives import combined, confidence, constant, objective
 
 #: Pictures are classified this many at a time, which bounds memory.
@@ -32,6 +34,14 @@ def check_models(settings: m.Settings | m.ImageSettings) -> None:
         )
 
 
+def as_precise(classifiers: Sequence[Classifier], images: Tensor) -> contextlib.AbstractContextManager[None]:
+    """For their losses and gradients: as few digits as the gradients of all `classifiers` survive, which is found with
+    the first `images`."""
+    for classifier in classifiers:
+        classifier.settle(images)
+    return tf32(allowed=all(classifier.precision in ("half", "tf32") for classifier in classifiers))
+
+
 def ensemble_loss(
     classifiers: Sequence[Classifier],
     images: Tensor,
@@ -44,7 +54,7 @@ def ensemble_loss(
     loss_of = objective(settings.objective)
     logits = [classifier.training_logits(images, needed) for classifier in classifiers]
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
-    weights = constant(tuple(settings.weights) or (1.0,) * len(losses), losses.device)
+    weights = constant(tuple(settings.weights) or (1.0,) * len(losses), losses.dtype, losses.device)
     return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)
 
 

@@ -26,7 +26,7 @@ def cross_entropy(logits: Tensor, target: Target) -> Tensor:
 def margin(logits: Tensor, target: Target) -> Tensor:
     """Greatest logit outside the set minus greatest logit inside it, [N]; does not saturate as cross-entropy does."""
     inside = _of(target, logits).amax(dim=1)
-    outside = logits.index_fill(1, constant(target.indices, logits.device), -torch.inf).amax(dim=1)
+    outside = logits.index_fill(1, constant(target.indices, torch.int64, logits.device), -torch.inf).amax(dim=1)
     return outside - inside
 
 
@@ -54,18 +54,18 @@ def confidence(logits: Tensor, target: Target) -> Tensor:
 
 def _of(target: Target, values: Tensor) -> Tensor:
     """The columns of ``[N, classes]`` that are in the target set."""
-    return values.index_select(1, constant(target.indices, values.device))
+    return values.index_select(1, constant(target.indices, torch.int64, values.device))
 
 
 @functools.cache
-def constant(values: tuple[int, ...] | tuple[float, ...], device: torch.device) -> Tensor:
+def constant(values: tuple[int, ...] | tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """`values` on `device`, brought there once: a step that is replayed as a CUDA graph can bring nothing."""
-    return torch.tensor(values, device=device)
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def is_right(logits: Tensor, target: Target) -> Tensor:
     """Whether each row's top-1 class is in the target set, [N] bool."""
-    return torch.isin(logits.argmax(dim=1), constant(target.indices, logits.device))
+    return torch.isin(logits.argmax(dim=1), constant(target.indices, torch.int64, logits.device))
 
 
 def stats(confidences: Tensor, right: Tensor) -> Stats:

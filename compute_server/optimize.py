@@ -31,7 +31,7 @@ from . import mining
 from .ahead import Ahead
 from .augment import augmented
 from .beside import Beside
-from .ensemble import ensemble_loss
+from .ensemble import as_precise, ensemble_loss
 from .evaluate import evaluate, render
 from .mining import Miner
 from .objectives import objective, total_variation
@@ -516,8 +516,9 @@ def ask(
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
     # What is done to pictures carries gradients from pixel to pixel.
     needed = covered(batch) if shown is seen and problem.device.type == "cpu" else None
-    loss, certainty = problem.replays("classifiers", lambda each: classifier_loss(problem, each, needed), shown)
-    loss.backward()  # type: ignore[no-untyped-call]
+    with as_precise(problem.classifiers, shown.detach()):
+        loss, certainty = problem.replays("classifiers", lambda each: classifier_loss(problem, each, needed), shown)
+        loss.backward()  # type: ignore[no-untyped-call]
     clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
     if settings.smoothness and problem.covered is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compute_server.classifiers import frozen
-from compute_server.classifiers.precision import survives
+from compute_server.classifiers.precision import Precision, chosen
 from compute_server.classifiers.spec import ClassifierSpec
 
 
@@ -23,7 +23,9 @@ class Classifier:
         self.device = device
         self.network = network.to(device)
         self._route = frozen.Route(self.network)
-        self._reduced: bool | None = None
+        self.precision: Precision | None = None
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # but where `precision` says that gradients survive it
         mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
         self._scale = std.reciprocal().to(device, torch.float32)
         self._offset = (-mean / std).to(device, torch.float32)
@@ -53,14 +55,18 @@ class Classifier:
             self._route.ask(None)
         return logits
 
+    def settle(self, images: Tensor) -> None:
+        """Find the `precision` of :meth:`training_logits` on a GPU, once, with the first pictures."""
+        if self.device.type == "cuda" and self.precision is None:
+            self.precision = chosen(self.logits, images)
+
     def training_logits(self, images: Tensor, needed: Tensor | None = None) -> Tensor:
-        """As :meth:`logits`, for gradients: on a GPU in float16 if these survive it, which the first pictures tell.
-        What is reported is never measured with these."""
-        if self.device.type != "cuda":
+        """As :meth:`logits`, for gradients: on a GPU in float16 if these survive it. What is reported is never measured
+        with these."""
+        self.settle(images)
+        if self.precision != "half":
             return self.logits(images, needed)
-        if self._reduced is None:
-            self._reduced = survives(self.logits, images)
-        with torch.autocast("cuda", torch.float16, enabled=self._reduced):
+        with torch.autocast("cuda", torch.float16):
             return self.logits(images).float()
 
     def _resized(self, images: Tensor) -> Tensor:

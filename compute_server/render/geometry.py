@@ -12,6 +12,8 @@ from torch import Tensor
 
 from shared.scene import Camera, Mesh
 
+from .on_gpu import uploaded
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -44,7 +46,7 @@ class Geometry:
     def clip(self, matrices: np.ndarray) -> Tensor:
         """All vertices in the clip space of each camera, ``[N, V, 4]``; `matrices` are those of
         :func:`clip_from_world`."""
-        cameras = torch.tensor(matrices, dtype=torch.float32, device=self.device)
+        cameras = uploaded(matrices, torch.float32, self.device)
         homogeneous = torch.nn.functional.pad(self.positions, (0, 1), value=1.0)
         return torch.einsum("nij,vj->nvi", cameras, homogeneous).contiguous()
 

@@ -21,6 +21,7 @@ from shared.scene import LightState, Vector
 
 from . import light_kernels
 from .geometry import Geometry
+from .on_gpu import uploaded
 from .rasterizer import Visibility
 from .taps import MipLayout, MipTaps, Transport
 
@@ -49,7 +50,7 @@ def interpolate(
     count, device = len(visibility.sample), geometry.device
     position, normal = (torch.empty(count, 3, device=device) for _ in range(2))
     uv, footprint = torch.empty(count, 2, device=device), torch.empty(count, device=device)
-    seen = torch.tensor(np.concatenate([matrices[:, [0, 1, 3]].reshape(-1, 12), eyes], axis=1), dtype=torch.float32)
+    seen = np.concatenate([matrices[:, [0, 1, 3]].reshape(-1, 12), eyes], axis=1)
     if count:
         _interpolate[_programs(count)](
             visibility.triangle,
@@ -59,7 +60,7 @@ def interpolate(
             geometry.triangles_int32,
             geometry.normals,
             geometry.uv,
-            seen.to(device),
+            uploaded(seen, torch.float32, device),
             count,
             visibility.height * visibility.width,
             position,
@@ -175,12 +176,10 @@ def radiance(
     if most == 0:
         return result
     table = light_kernels.table_of(states)
-    arrays = (view_start, table.first, table.kinds, table.spans)
-    starts, first, kinds, spans = (torch.as_tensor(each).to(torch.int32).to(device) for each in arrays)
-    values, nodes, around = (
-        torch.as_tensor(np.asarray(each, np.float32)).to(device)
-        for each in (table.values, table.nodes, np.array(worlds).reshape(-1, 3))
-    )
+    whole = (view_start.numpy(), table.first, table.kinds, table.spans)
+    starts, first, kinds, spans = (uploaded(each, torch.int32, device) for each in whole)
+    numbers = (table.values, table.nodes, np.array(worlds, np.float32).reshape(-1, 3))
+    values, nodes, around = (uploaded(each, torch.float32, device) for each in numbers)
     nearest = torch.full((len(table.kinds),), torch.inf, device=device)
     grid = (triton.cdiv(most, BLOCK), len(states))
     lamps = (starts, first, kinds, values)

@@ -21,6 +21,7 @@ from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
 from .lighting import Lighting
 from .merge_kernels import merged
+from .on_gpu import uploaded
 from .rasterizer import Rasterizer
 from .sampling import accumulate, mip_taps, vertex_taps
 from .taps import MipLayout, MipTaps, Prepared, Taps, Transport
@@ -102,7 +103,7 @@ def _backdrop(
                 for at, (view, start, end) in parts
             ]
         )
-    linear = srgb_decode(from_bytes(torch.from_numpy(np.stack(pictures)).to(pixel.device)))
+    linear = srgb_decode(from_bytes(uploaded(np.stack(pictures), torch.uint8, pixel.device)))
     if pixel.device.type != "cpu" or linear.shape[1] > height or linear.shape[2] > width:
         return backdrop_reference(linear, height, width, pixel, samples)
     return kernels.backdrop(linear, height, width, pixel, view_start, samples)

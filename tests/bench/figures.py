@@ -61,10 +61,20 @@ GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         for model in ("resnet50", "densenet121", "inception_v3")
         for views in (15, 60, 240)
     ),
+    "Large ones": ({"texture_size": 8192}, {"triangles": 5_000_000}),
 }
 HEAD = (
     "| | classifier ms | fixed ms | ratio | spread | resampled ms | ratio | spread | first step s | memory MB |",
     "|---|---|---|---|---|---|---|---|---|---|",
+)
+ON_CPU = (
+    "A step goes back through the first convolutions of small networks only where the object reaches, which the pass",
+    "alone does not: what it saves so may be as much as all of the rest of the step takes.",
+)
+ON_GPU = (
+    "A turn is five runs in a row, as the host is a step ahead of the GPU in a job. Both are replayed as CUDA",
+    "graphs, in the precision that stands beside each name: the fastest of float16, TF32 and float32 in which the",
+    "gradient keeps a cosine of 0.99. Memory is the GPU's.",
 )
 
 
@@ -130,25 +140,33 @@ def _peers(device: str) -> list[str]:
 def _line(options: dict[str, Any], row: dict[str, Any]) -> str:
     named = (key.replace("_", " ") + ("" if value is True else f" {value}") for key, value in options.items())
     name = ", ".join(named) or "as it comes"
-    cells = [name, f"{row['classifier_ms']:.0f}"]
+    on_gpu = row["device"] == "cuda"
+    cells = [f"{name} ({row['precision']})" if on_gpu else name, _ms(row["classifier_ms"])]
     for kind in ("fixed", "resampled"):
         low, high = row[kind]["spread"]
-        cells += [f"{row[kind]['step_ms']:.0f}", f"{row[kind]['ratio']:.2f}", f"{low:.2f}–{high:.2f}"]
-    return "| " + " | ".join([*cells, f"{row['first_step_s']:.1f}", str(row["peak_rss_mb"])]) + " |"
+        cells += [_ms(row[kind]["step_ms"]), f"{row[kind]['ratio']:.2f}", f"{low:.2f}–{high:.2f}"]
+    memory = row["peak_gpu_mb" if on_gpu else "peak_rss_mb"]
+    return "| " + " | ".join([*cells, f"{row['first_step_s']:.1f}", str(memory)]) + " |"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _page(found: dict[str, Any], repeats: int) -> list[str]:
     first = found["groups"]["Fixed and resampled views"][0]
+    on_gpu = first["device"] == "cuda"
+    how = ON_GPU if on_gpu else ON_CPU
     lines = [
-        "# What a step costs",
+        "# What a step costs" + (" on a GPU" if on_gpu else ""),
         "",
-        f"Made by `make bench` (version {VERSION}): {found['machine']}; load before it began {found['load_before']}.",
+        f"Made by `make {'gpu-bench' if on_gpu else 'bench'}` (version {VERSION}): {found['machine']}; load before it",
+        f"began {found['load_before']}.",
         "",
         f"A step is a whole one: Θ to texture, pictures of {first['views']} views of {first['size']}², classifier,",
         "gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen, folded,",
         f"channels-last), in the same run: medians of {repeats} turns, and the quartiles of the ratios of each turn.",
-        "On a CPU a step goes back through the first convolutions of small networks only where the object reaches,",
-        "which the pass alone does not: what it saves so may be as much as all of the rest of the step takes.",
+        *how,
         "With fixed views what can be kept is kept; resampled ones have a new camera, light and background each time.",
         f"Unless a row says otherwise: {first['model']}, {first['samples']} samples per pixel, a texture of",
         f"{first['texture']}², {first['triangles']:,} triangles, the momentum stepper, no augmentation (`standard`",

@@ -17,9 +17,10 @@ from torch.nn import functional
 from compute_server.classifiers import Classifier, available, frozen, labels, load, timm_models
 from compute_server.classifiers.folding import prepared
 from compute_server.classifiers.frozen import FEW, FrozenConvolutions
-from compute_server.classifiers.precision import gradient_cosine, survives
+from compute_server.classifiers.precision import chosen, gradient_cosine, tf32
 from compute_server.classifiers.site_kernels import Window
 from compute_server.classifiers.stem_kernels import Stem
+from compute_server.ensemble import as_precise
 from shared.errors import InvalidInput, MissingWeights, UnknownModel
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1")
@@ -743,17 +744,21 @@ def test_fewer_digits_turn_a_gradient_further(classifier: Classifier) -> None:
 
 
 def test_a_gradient_that_is_not_turned_survives() -> None:
-    assert survives(lambda images: images.mean(dim=(1, 2)) @ torch.ones(3, 10), noise(2, 8))
+    assert chosen(lambda images: images.mean(dim=(1, 2)) @ torch.ones(3, 10), noise(2, 8)) == "half"
 
 
-def test_a_gradient_that_turns_away_does_not_survive() -> None:
+@pytest.mark.parametrize(("survives_tf32", "expected"), [(True, "tf32"), (False, "single")])
+def test_a_gradient_that_turns_away_in_float16_has_more_digits(survives_tf32: bool, expected: str) -> None:
     weight = torch.ones(3, 10)
 
     def logits(images: Tensor) -> Tensor:
-        turned = -1.0 if torch.is_autocast_enabled("cpu") else 1.0
+        rounded = torch.backends.cudnn.allow_tf32 and not survives_tf32
+        turned = -1.0 if torch.is_autocast_enabled("cpu") or rounded else 1.0
         return turned * images.mean(dim=(1, 2)) @ weight
 
-    assert not survives(logits, noise(2, 8))
+    with tf32(allowed=False):
+        assert chosen(logits, noise(2, 8)) == expected
+        assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -761,5 +766,7 @@ def test_a_gradient_that_turns_away_does_not_survive() -> None:
 def test_on_cuda_training_gradients_point_where_those_of_float32_do(name: str) -> None:
     here = load(name, "cuda")
     images = structured(here.spec.size).cuda()
-    single, training = (gradient_of(each, images)[1] for each in (here.logits, here.training_logits))
+    single = gradient_of(here.logits, images)[1]
+    with as_precise([here], images):
+        training = gradient_of(here.training_logits, images)[1]
     assert functional.cosine_similarity(single.flatten(), training.flatten(), dim=0) >= 0.99
