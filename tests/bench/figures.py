@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--groups", help="only those whose names begin so, with commas between them")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     configurations = CONFIGURATIONS if options.device == "cpu" else GPU_CONFIGURATIONS
@@ -94,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     found["groups"] = {
         name: [_measured(options.device, options.repeats, each) for each in group]
         for name, group in configurations.items()
+        if options.groups is None or name.startswith(tuple(options.groups.split(",")))
     }
     found["peers"] = _peers(options.device)
     stem = "benchmarks" if options.device == "cpu" else "benchmarks-gpu"
@@ -154,14 +157,14 @@ def _ms(value: float) -> str:
 
 
 def _page(found: dict[str, Any], repeats: int) -> list[str]:
-    first = found["groups"]["Fixed and resampled views"][0]
+    first = next(rows[0] for rows in found["groups"].values())
     on_gpu = first["device"] == "cuda"
     how = ON_GPU if on_gpu else ON_CPU
     lines = [
         "# What a step costs" + (" on a GPU" if on_gpu else ""),
         "",
-        f"Made by `make {'gpu-bench' if on_gpu else 'bench'}` (version {VERSION}): {found['machine']}; load before it",
-        f"began {found['load_before']}.",
+        f"Made by `make {'gpu-bench' if on_gpu else 'bench'}` (version {VERSION}): {found['machine']}{_load(found)}.",
+        *_left_out(found, GPU_CONFIGURATIONS if on_gpu else CONFIGURATIONS),
         "",
         f"A step is a whole one: Θ to texture, pictures of {first['views']} views of {first['size']}², classifier,",
         "gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen, folded,",
@@ -185,6 +188,16 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
         lines += [f"## {name}", "", *HEAD, *(_line(row["options"], row) for row in rows), ""]
     lines += ["## Others doing the same", "", *(f"- {line}" for line in found["peers"])]
     return lines
+
+
+def _load(found: dict[str, Any]) -> str:
+    return f"; load before it began {found['load_before']}" if "load_before" in found else ""
+
+
+def _left_out(found: dict[str, Any], configurations: Iterable[str]) -> list[str]:
+    """What a run with ``--groups`` did not measure."""
+    names = [name for name in configurations if name not in found["groups"]]
+    return ["", f"Not measured in this run: {'; '.join(names)}."] if names else []
 
 
 if __name__ == "__main__":
