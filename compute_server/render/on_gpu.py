@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 def kernels_for(values: Tensor) -> Any:
@@ -25,6 +28,7 @@ def uploaded(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Ten
 @functools.cache
 def _kernels() -> Any:
     if find_spec("triton") is None:
+        _log.warning("Samples are worked out by torch's own functions, several times slower: Triton is not installed.")
         return None
     from . import gpu_kernels
 
