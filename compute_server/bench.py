@@ -35,6 +35,7 @@ from .objectives import cross_entropy
 from .optimize import Told, ask, mover
 from .problem import Problem, make_problem
 from .render.taps import Prepared, Transport
+from .replay import CALLS_BEFORE
 from .steppers import moved
 from .views import generators, random_views
 
@@ -72,7 +73,8 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         timers["resampled"]()
     peak = None
     for name, run in timers.items():
-        run(), run()
+        for _ in range(2 if device.type == "cpu" else CALLS_BEFORE + 2):
+            run()
         if name != "plain":  # that network comes last, and takes several times as much
             peak = _peak_rss_mb()
     times = _in_turns(timers, given.repeats, device)

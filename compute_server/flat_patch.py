@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from shared.errors import JobFailed
 
+from .ensemble import as_precise
 from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, goes_on, schedule
 from .problem import Problem
 from .render.color import from_bytes
@@ -80,8 +81,9 @@ def _gradient(
     free = patch.detach().requires_grad_()
     images = pasted(free, backgrounds, problem.size, rng)
     began = time.perf_counter()
-    loss, certainty = classifier_loss(problem, images)
-    loss.backward()  # type: ignore[no-untyped-call]
+    with as_precise(problem.classifiers, images.detach()):
+        loss, certainty = classifier_loss(problem, images)
+        loss.backward()  # type: ignore[no-untyped-call]
     assert free.grad is not None
     value = float(loss.detach())
     if not math.isfinite(value):

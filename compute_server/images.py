@@ -19,7 +19,7 @@ from shared.targets import Target
 
 from .augment import augmented
 from .classifiers import Classifier, labels, loaded
-from .ensemble import check_models, ensemble_loss, verdicts
+from .ensemble import as_precise, check_models, ensemble_loss, verdicts
 from .objectives import confidence, is_right
 from .optimize import schedule
 from .render.color import from_bytes
@@ -77,7 +77,8 @@ def _optimised(
         images = free.reshape(1, *original.shape)
         if settings.augment:
             images = augmented(images, settings.augment, np.random.default_rng((settings.seed, step)))
-        ensemble_loss(classifiers, images, target, settings)[0].backward()  # type: ignore[no-untyped-call]
+        with as_precise(classifiers, images.detach()):
+            ensemble_loss(classifiers, images, target, settings)[0].backward()  # type: ignore[no-untyped-call]
         assert free.grad is not None
         by = walker.move(free.grad, settings.alpha * schedule(step, settings.steps))
         theta = moved(theta, by, start, settings.epsilon, settings.norm)

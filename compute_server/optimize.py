@@ -214,7 +214,7 @@ class _Run:
             return dataclasses.replace(report, theta=theta, seconds=self._told_at - began_or_told)
 
         self._late = late
-        if self._problem.device.type == "cpu":
+        if not runs_ahead(self._problem.device):
             self.settle()
 
     def settle(self) -> None:
@@ -249,6 +249,8 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     trace, best = run.trace, run.best
     with contextlib.closing(run.batches):
         while goes_on(trace, settings.steps, observer):
+            if settings.blender_every or settings.mined:
+                run.settle()  # who waits for Blender, or looks for hard views, has been told of all steps
             began = time.perf_counter()
             step = trace.steps
             batch = run.batches.take(run.theta, step)
@@ -270,6 +272,11 @@ def optimise(problem: Problem, observer: Observer, keeper: Keeper | None = None)
     trace.theta = best.theta
     keeper.save(run.checkpoint())
     return trace
+
+
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the host asks for a step before it has read what the one before came to."""
+    return device.type != "cpu"
 
 
 def goes_on(trace: Trace, steps: int, observer: Observer) -> bool:
@@ -363,8 +370,9 @@ class _Batches:
         return (stream, *(() if self.miner is None else (self.miner.fresh.state(),)))
 
     def close(self) -> None:
-        """No more will be taken."""
+        """No more will be taken: what comes after the loop gets the memory."""
         self._ahead.close()
+        self._problem.replays.clear()
 
     def restore(self, kept: Checkpoint) -> None:
         """Go on where a checkpoint was made."""
@@ -448,7 +456,7 @@ class _Batches:
                     ) from error
                 self._trace.at_once = math.ceil(now / 2)
                 self._fixed.clear()
-                self._problem.replays.clear()
+            self._problem.replays.clear()
             if self._problem.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._trace.notes.append(

@@ -80,12 +80,15 @@ def _trial(problem: Problem, steps: int) -> Iterator[float]:
     settings, texture = problem.job.settings, problem.texture
     stream = random_views(problem.job.scene.rig, generators(settings.seed).train, settings.backgrounds)
     walker, theta = mover(problem), texture.start
-    for step in range(steps):
-        views = list(itertools.islice(stream, settings.views))
-        report, slope = gradient(problem, theta, problem.renderer.prepare(views, problem.size, 1), step)
-        by = walker.move(slope, settings.alpha)
-        theta = moved(theta, by, texture.start, settings.epsilon, settings.norm)
-        yield report.loss
+    try:
+        for step in range(steps):
+            views = list(itertools.islice(stream, settings.views))
+            report, slope = gradient(problem, theta, problem.renderer.prepare(views, problem.size, 1), step)
+            by = walker.move(slope, settings.alpha)
+            theta = moved(theta, by, texture.start, settings.epsilon, settings.norm)
+            yield report.loss
+    finally:
+        problem.replays.clear()
 
 
 def find_sites(problem: Problem) -> list[PatchSite]:

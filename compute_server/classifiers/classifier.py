@@ -62,7 +62,7 @@ class Classifier:
 
     def training_logits(self, images: Tensor, needed: Tensor | None = None) -> Tensor:
         """As :meth:`logits`, for gradients: on a GPU in float16 if these survive it. What is reported is never measured
-        with these."""
+        with these. Whoever takes their gradient does it, too, within ``ensemble.as_precise``."""
         self.settle(images)
         if self.precision != "half":
             return self.logits(images, needed)

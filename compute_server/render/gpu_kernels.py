@@ -207,6 +207,12 @@ def _find_nearest(  # type: ignore[no-untyped-def]
 
 
 @_kernel
+def _at_least(value, least):  # type: ignore[no-untyped-def]
+    """`tl.maximum` would make a number of what is none, and hide where light or positions are absurd."""
+    return tl.where(value < least, least, value)
+
+
+@_kernel
 def _less(one, other):  # type: ignore[no-untyped-def]
     return tl.minimum(one, other)
 
@@ -236,27 +242,27 @@ def _radiance(  # type: ignore[no-untyped-def]
             near = tl.load(nearest + lamp) < tl.load(value + 11)
             begin = tl.load(spans + 3 * lamp + tl.where(near, 1, 0))
             end = tl.load(spans + 3 * lamp + tl.where(near, 2, 1))
-            emitted = tl.maximum(along, 0.0)
+            emitted = _at_least(along, 0.0)
             received = tl.full([block], 0.0, tl.float32)
             tangent, softness = tl.load(value + 9), tl.load(value + 10)
             for k in range(begin, end):
                 node = nodes + 4 * k
                 f_x, f_y, f_z = d_x - tl.load(node), d_y - tl.load(node + 1), d_z - tl.load(node + 2)
-                far = tl.maximum(f_x * f_x + f_y * f_y + f_z * f_z, 1e-12)
-                part = tl.maximum(-(n_x * f_x + n_y * f_y + n_z * f_z), 0.0) / (far * far)
+                far = _at_least(f_x * f_x + f_y * f_y + f_z * f_z, 1e-12)
+                part = _at_least(-(n_x * f_x + n_y * f_y + n_z * f_z), 0.0) / (far * far)
                 cos = tl.maximum(emitted / tl.sqrt(far), 1e-6)
                 angle = tl.sqrt(tl.maximum(1.0 / (cos * cos) - 1.0, 0.0))
                 limited = part * tl.maximum((tangent - angle) / softness, 0.0)
                 received += tl.where(tangent >= 0.0, limited, part) * tl.load(node + 3)
             received = received * emitted * 0.3183098861837907
         else:
-            square = tl.maximum(d_x * d_x + d_y * d_y + d_z * d_z, 1e-12)
+            square = _at_least(d_x * d_x + d_y * d_y + d_z * d_z, 1e-12)
             received = -(n_x * d_x + n_y * d_y + n_z * d_z) * 0.07957747154594767 / (square * tl.sqrt(square))
             if kind == SPOT:
                 cone = (along / tl.sqrt(square) - tl.load(value + 9)) / tl.load(value + 10)
                 cone = tl.minimum(tl.maximum(cone, 0.0), 1.0)
                 received = received * cone * cone * (3.0 - 2.0 * cone)
-        received = tl.maximum(received, 0.0) * share
+        received = _at_least(received, 0.0) * share
         r += received * tl.load(value)
         g += received * tl.load(value + 1)
         b += received * tl.load(value + 2)
@@ -458,8 +464,9 @@ def encode_gradient(grad: Tensor, linear: Tensor, encoded: Tensor) -> Tensor:
 def _encode(linear, count, result, block: tl.constexpr):  # type: ignore[no-untyped-def]
     p = tl.program_id(0) * block + tl.arange(0, block)
     inside = p < count
-    clipped = tl.minimum(tl.maximum(tl.load(linear + p, mask=inside, other=0.0), 0.0), 1.0)
-    power = tl.exp2(tl.log2(tl.maximum(clipped, 0.0031308)) * (1 / 2.4))
+    clipped = _at_least(tl.load(linear + p, mask=inside, other=0.0), 0.0)
+    clipped = tl.where(clipped > 1.0, 1.0, clipped)
+    power = tl.exp2(tl.log2(_at_least(clipped, 0.0031308)) * (1 / 2.4))
     encoded = tl.where(clipped <= 0.0031308, clipped * 12.92, (power - 1.0) * 1.055 + 1.0)
     tl.store(result + p, encoded, mask=inside)
 
@@ -469,7 +476,7 @@ def _encode_gradient(grad, linear, encoded, count, result, block: tl.constexpr):
     p = tl.program_id(0) * block + tl.arange(0, block)
     inside = p < count
     x, y = tl.load(linear + p, mask=inside, other=0.0), tl.load(encoded + p, mask=inside, other=0.0)
-    slope = (y + 0.055) / tl.maximum(x, 0.0031308) * (1 / 2.4)
+    slope = (y + 0.055) / _at_least(x, 0.0031308) * (1 / 2.4)
     slope = tl.where(x <= 0.0031308, 12.92, slope)
     slope = tl.where((x < 0.0) | (x > 1.0), 0.0, slope)
     tl.store(result + p, tl.load(grad + p, mask=inside, other=0.0) * slope, mask=inside)

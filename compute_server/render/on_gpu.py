@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from importlib.util import find_spec
+import subprocess
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 
 
 def kernels_for(values: Tensor) -> Any:
-    """The module ``gpu_kernels`` for float32 `values` on a CUDA device where Triton is installed, else None."""
-    return _kernels() if values.device.type == "cuda" and values.dtype == torch.float32 else None
+    """The module ``gpu_kernels`` for float32 `values` on a CUDA device where Triton works, else None."""
+    return _kernels(values.device) if values.device.type == "cuda" and values.dtype == torch.float32 else None
 
 
 def uploaded(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -26,10 +26,13 @@ def uploaded(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Ten
 
 
 @functools.cache
-def _kernels() -> Any:
-    if find_spec("triton") is None:
-        _log.warning("Samples are worked out by torch's own functions, several times slower: Triton is not installed.")
-        return None
-    from . import gpu_kernels
+def _kernels(device: torch.device) -> Any:
+    try:
+        from . import gpu_kernels
 
+        gpu_kernels.encode(torch.zeros(1, device=device))
+    # Not there, made for another torch, without a C compiler or Python's headers, or for newer GPUs only.
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        _log.warning("Samples are worked out by torch's own functions, several times slower: no Triton (%s).", error)
+        return None
     return gpu_kernels

@@ -168,6 +168,20 @@ def test_encoding_equals_its_definition_and_has_its_gradient() -> None:
     torch.testing.assert_close(slope, linear.grad, rtol=1e-5, atol=0)
 
 
+def test_what_is_no_number_stays_none() -> None:
+    """Absurd lamps and positions end a job; they are not painted black."""
+    assert gpu_kernels.encode(torch.full((3,), torch.nan, device=DEVICE)).isnan().all()
+    position, normal = torch.full((4, 3), torch.nan, device=DEVICE), torch.ones(4, 3, device=DEVICE)
+    states, start = [LightState(name="lamp", lights=(LAMPS["point"],))], torch.tensor([0, 4])
+    assert gpu_kernels.radiance(states, position, normal, start, 1.0, [POWER]).isnan().all()
+
+
+def test_without_any_lamp_there_is_the_worlds_light() -> None:
+    point = torch.ones(4, 3, device=DEVICE)
+    found = gpu_kernels.radiance([LightState(name="sky")], point, point, torch.tensor([0, 4]), 0.5, [POWER])
+    torch.testing.assert_close(found, torch.tensor(POWER, device=DEVICE).expand(4, 3) * 0.5)
+
+
 def test_a_plane_without_samples_takes_no_light() -> None:
     empty = torch.zeros(0, 3, device=DEVICE)
     found = gpu_kernels.radiance([LightState(name="dark", lights=())], empty, empty, torch.tensor([0, 0]), 1.0, [POWER])
