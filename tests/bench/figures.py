@@ -64,6 +64,14 @@ GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "Large ones": ({"texture_size": 8192}, {"triangles": 5_000_000}),
 }
+#: What a row has, by the option that it may have instead.
+USUAL = {
+    "model": "{model}",
+    "views": "{views} views",
+    "samples": "{samples} samples per pixel",
+    "texture_size": "a texture of {texture}²",
+    "triangles": "{triangles:,} triangles",
+}
 HEAD = (
     "| | classifier ms | fixed ms | ratio | spread | resampled ms | ratio | spread | first step s | memory MB |",
     "|---|---|---|---|---|---|---|---|---|---|",
@@ -75,7 +83,7 @@ ON_CPU = (
 ON_GPU = (
     "A turn is five runs in a row, as the host is a step ahead of the GPU in a job. Both are replayed as CUDA",
     "graphs, in the precision that stands beside each name: the fastest of float16, TF32 and float32 in which the",
-    "gradient keeps a cosine of 0.99. Memory is the GPU's.",
+    "gradient keeps a cosine of 0.99. Memory is the GPU's, with graphs of both the step and the pass alone.",
 )
 
 
@@ -86,8 +94,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--groups", help="only those whose names begin so, with commas between them")
     options = parser.parse_args(argv)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     configurations = CONFIGURATIONS if options.device == "cpu" else GPU_CONFIGURATIONS
+    wanted = options.groups.split(",") if options.groups else [""]
+    if unknown := [each for each in wanted if not any(name.startswith(each) for name in configurations)]:
+        parser.error(f"no group is called {unknown[0]!r}; there are {', '.join(configurations)}")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     found: dict[str, Any] = {
         "machine": _machine(options.device),
         "load_before": round(load, 2),
@@ -96,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     found["groups"] = {
         name: [_measured(options.device, options.repeats, each) for each in group]
         for name, group in configurations.items()
-        if options.groups is None or name.startswith(tuple(options.groups.split(",")))
+        if name.startswith(tuple(wanted))
     }
     found["peers"] = _peers(options.device)
     stem = "benchmarks" if options.device == "cpu" else "benchmarks-gpu"
@@ -166,14 +177,13 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
         f"Made by `make {'gpu-bench' if on_gpu else 'bench'}` (version {VERSION}): {found['machine']}{_load(found)}.",
         *_left_out(found, GPU_CONFIGURATIONS if on_gpu else CONFIGURATIONS),
         "",
-        f"A step is a whole one: Θ to texture, pictures of {first['views']} views of {first['size']}², classifier,",
+        "A step is a whole one: Θ to texture, pictures of all views in the classifier's size (224² of most), classifier,",
         "gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen, folded,",
         f"channels-last), in the same run: medians of {repeats} turns, and the quartiles of the ratios of each turn.",
         *how,
         "With fixed views what can be kept is kept; resampled ones have a new camera, light and background each time.",
-        f"Unless a row says otherwise: {first['model']}, {first['samples']} samples per pixel, a texture of",
-        f"{first['texture']}², {first['triangles']:,} triangles, the momentum stepper, no augmentation (`standard`",
-        "has the Standard preset's).",
+        f"Unless a row says otherwise: {', '.join(_usual(found))},",
+        "the momentum stepper, no augmentation (`standard` has the Standard preset's).",
         "",
     ]
     if "plain_classifier" in first:
@@ -188,6 +198,13 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
         lines += [f"## {name}", "", *HEAD, *(_line(row["options"], row) for row in rows), ""]
     lines += ["## Others doing the same", "", *(f"- {line}" for line in found["peers"])]
     return lines
+
+
+def _usual(found: dict[str, Any]) -> list[str]:
+    """What all rows have that do not say otherwise."""
+    rows = [row for group in found["groups"].values() for row in group]
+    usual = {option: next((row for row in rows if option not in row["options"]), None) for option in USUAL}
+    return [USUAL[option].format(**row) for option, row in usual.items() if row is not None]
 
 
 def _load(found: dict[str, Any]) -> str:
