@@ -179,7 +179,7 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
         "",
         "A step is a whole one: Θ to texture, pictures of all views in the classifier's size (224² of most), the",
         "classifier, gradient, next Θ. Its ratio is to the same classifier's forward and backward alone (frozen,",
-        f"folded, channels-last), in the same run: medians of {repeats} turns, and the quartiles of the ratios of each turn.",
+        f"folded, channels-last), in the same run: medians of {repeats} turns, and quartiles of each turn's ratios.",
         *how,
         "With fixed views what can be kept is kept; resampled ones have a new camera, light and background each time.",
         f"Unless a row says otherwise: {', '.join(_usual(found))},",
