@@ -124,7 +124,7 @@ class Lighting:
         if self.geometry.device.type == "cpu":
             return self._reflect_compiled(views, surface, view_start, eyes, share)
         states, compiled = [view.lights for view in views], kernels_for(surface.position)
-        if compiled is not None and self.mode == "open" and self.materials is None and all(map(self._uniform, states)):
+        if compiled is not None and self.is_plain(states):
             worlds = [state.world for state in states]
             given = states, surface.position, surface.normal, view_start
             return Reflected(compiled.radiance(*given, share, worlds), None)
@@ -155,6 +155,11 @@ class Lighting:
             around = torch.cat(mirrored)
         given = lamps, [state.world for state in states], self.materials, surface, eyes, share
         return Reflected(scale, gloss_kernels.reflect(scale, *given, around, visible))
+
+    def is_plain(self, states: Sequence[LightState]) -> bool:
+        """Whether matte surfaces get all their light from lamps that nothing hides, and from a world that is the same
+        all around."""
+        return self.mode == "open" and self.materials is None and all(map(self._uniform, states))
 
     def _uniform(self, state: LightState) -> bool:
         """Whether what is all around brings the same light to every surface."""

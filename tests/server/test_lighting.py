@@ -14,7 +14,7 @@ from helpers.scenes import camera, furnace, mesh, overhead, plane, scene, shot, 
 
 from compute_server.render import gbuffer, light_maps
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
-from compute_server.render.lighting import Mode, Reflected, lighting
+from compute_server.render.lighting import Lighting, Mode, Reflected, lighting
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.renderer import Renderer
 from compute_server.render.sampling import accumulate, build_pool
@@ -115,6 +115,23 @@ def test_compiled_views_have_each_their_own_lights_and_world() -> None:
     states = [SEVERAL, LightState(name="dark"), LightState(name="sky", world=(1.0, 0.5, 0.2)), SEVERAL]
     compiled, defined = _reflected(_scene(sphere(), SEVERAL), states)
     _assert_equal(compiled.scale, defined.scale, 1e-5)
+
+
+def _light(whole: Scene, mode: Mode = "open") -> Lighting:
+    return lighting(whole, from_mesh(whole.mesh), mode, NumbaRasterizer())
+
+
+def test_light_is_plain_where_nothing_hides_lamps_mirrors_them_or_takes_their_place() -> None:
+    """What a GPU's kernel is asked for: all else is left to the definition."""
+    around = msgspec.structs.replace(SEVERAL, panorama=0)
+    picture = np.ones((1, 8, 16, 3), np.float32)
+    baked = LightState(name="baked", world=(1.0, 1.0, 1.0), world_map=0)
+    plain = _light(_scene(sphere(), SEVERAL))
+    assert plain.is_plain([SEVERAL, LightState(name="dark")])
+    assert not _light(_scene(sphere(), around, panoramas=picture)).is_plain([SEVERAL, around])
+    assert not _light(_scene(sphere(), SEVERAL), "traced").is_plain([SEVERAL])
+    assert not _light(_scene(_glossy("plastic"), SEVERAL)).is_plain([SEVERAL])
+    assert not _light(_scene(sphere(), baked, light_maps=picture), "baked").is_plain([baked])
 
 
 MATERIALS: dict[str, tuple[Surface, ...]] = {
