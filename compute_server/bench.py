@@ -32,7 +32,7 @@ from .classifiers.folding import prepared as prepared_network
 from .ensemble import as_precise
 from .jobs import choose_device
 from .objectives import cross_entropy
-from .optimize import Told, ask, mover
+from .optimize import Told, ask, mover, runs_ahead
 from .problem import Problem, make_problem
 from .render.taps import Prepared, Transport
 from .replay import CALLS_BEFORE
@@ -181,7 +181,7 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
         nonlocal theta, late
         told, slope = ask(problem, theta, batch, 0)
         # As in the loop: on a GPU what a step came to is read when the next one has been asked for.
-        due, late = (told, None) if problem.device.type == "cpu" else (late, told)
+        due, late = (late, told) if runs_ahead(problem.device) else (told, None)
         if due is not None:
             due()
         theta = moved(theta, walker.move(slope, 0.001), problem.texture.start, None, "linf")

@@ -318,7 +318,8 @@ def _log_frequency() -> np.ndarray:
     """Of each coefficient of ``rfft2``, in cycles per pixel; infinite for the mean, which is taken away so."""
     frequency = np.hypot(np.fft.fftfreq(BACKGROUND_SIZE)[:, None], np.fft.rfftfreq(BACKGROUND_SIZE)[None, :])
     frequency[0, 0] = np.inf
-    return _made(np.log(frequency))
+    logarithms: np.ndarray = np.log(frequency)
+    return logarithms
 
 
 _LOG_FREQUENCY = _log_frequency()

@@ -23,12 +23,12 @@ Precision = Literal["half", "tf32", "single"]
 
 def chosen(logits: Callable[[Tensor], Tensor], images: Tensor) -> Precision:
     """The fastest precision on a GPU in which the gradient of `images` through `logits` is much the same."""
-    exact = _slope(logits, images)
-    if _cosine(exact, _slope(logits, images, torch.float16)) >= LEAST_COSINE:
+    exact = slope_of(logits, images)
+    if cosine(exact, slope_of(logits, images, torch.float16)) >= LEAST_COSINE:
         return "half"
     with tf32(allowed=True):
-        rounded = _slope(logits, images)
-    return "tf32" if _cosine(exact, rounded) >= LEAST_COSINE else "single"
+        rounded = slope_of(logits, images)
+    return "tf32" if cosine(exact, rounded) >= LEAST_COSINE else "single"
 
 
 @contextlib.contextmanager
@@ -42,16 +42,13 @@ def tf32(*, allowed: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def gradient_cosine(logits: Callable[[Tensor], Tensor], images: Tensor, dtype: torch.dtype) -> float:
-    """The cosine between the gradients with autocast to `dtype` and without, of logits along one random direction."""
-    return _cosine(_slope(logits, images), _slope(logits, images, dtype))
-
-
-def _cosine(one: Tensor, other: Tensor) -> float:
+def cosine(one: Tensor, other: Tensor) -> float:
+    """That of the angle between two gradients of any one shape."""
     return float(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0))
 
 
-def _slope(logits: Callable[[Tensor], Tensor], images: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def slope_of(logits: Callable[[Tensor], Tensor], images: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The gradient of `images` ``[N, H, W, 3]`` from logits along one random direction, with autocast to `dtype`."""
     seen = images.detach().requires_grad_()
     reduced = dtype is not None
     with torch.enable_grad(), torch.autocast(images.device.type, dtype, enabled=reduced):

@@ -31,7 +31,7 @@ def srgb_encode(linear: Tensor) -> Tensor:
 
     This is Blender's Standard view transform. The gradient is zero where it clips, but not at 0 and 1 themselves.
     """
-    compiled = color_kernels if _compiled(linear) else kernels_for(linear)
+    compiled = kernels_for(linear, color_kernels)
     return srgb_encode_reference(linear) if compiled is None else _CompiledEncode.apply(linear, compiled)
 
 

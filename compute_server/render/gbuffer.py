@@ -38,7 +38,7 @@ def build(geometry: Geometry, visibility: Visibility, matrices: np.ndarray, eyes
 
     `matrices [N, 4, 4]` and `eyes [N, 4]` are those of ``geometry.clip_from_world`` and ``geometry.eye_points``.
     """
-    compiled = kernels if geometry.device.type == "cpu" else kernels_for(geometry.positions)
+    compiled = kernels_for(geometry.positions, kernels)
     interpolate = interpolate_reference if compiled is None else compiled.interpolate
     position, normal, uv, footprint = interpolate(geometry, visibility, matrices, eyes)
     return GBuffer(visibility, position, normal, uv, footprint)

@@ -334,20 +334,13 @@ def _gather_mips(  # type: ignore[no-untyped-def]
     p = tl.program_id(0) * block + tl.arange(0, block)
     inside = p < count
     u, v, level = _three(place, p, inside)
-    lower = level.to(tl.int32)
-    blend = level - lower
     r, g, b = tl.full([block], 0.0, tl.float32), tl.full([block], 0.0, tl.float32), tl.full([block], 0.0, tl.float32)
-    for above in tl.static_range(2):
-        share = blend if above else 1.0 - blend
-        seen = inside & (share > 0.0)
-        low, high, left, right, fx, fy = _bilinear(u, v, lower + above, rows, columns)
-        for tap in tl.static_range(4):
-            at = (high if tap >= 2 else low) + (right if tap % 2 else left)
-            weight = share * (fy if tap >= 2 else 1.0 - fy) * (fx if tap % 2 else 1.0 - fx)
-            t_r, t_g, t_b = _three(pool, at, seen)
-            r += weight * t_r
-            g += weight * t_g
-            b += weight * t_b
+    for tap in tl.static_range(8):
+        at, weight, seen = _tap(u, v, level, inside, rows, columns, tap)
+        t_r, t_g, t_b = _three(pool, at, seen)
+        r += weight * t_r
+        g += weight * t_g
+        b += weight * t_b
     _add_lit(picture, p, inside, light, pixel, r, g, b)
 
 
@@ -358,17 +351,10 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
     p = tl.program_id(0) * block + tl.arange(0, block)
     inside = p < count
     u, v, level = _three(place, p, inside)
-    lower = level.to(tl.int32)
-    blend = level - lower
     r, g, b = _lit_gradient(grad, p, inside, light, pixel)
-    for above in tl.static_range(2):
-        share = blend if above else 1.0 - blend
-        seen = inside & (share > 0.0)
-        low, high, left, right, fx, fy = _bilinear(u, v, lower + above, rows, columns)
-        for tap in tl.static_range(4):
-            at = (high if tap >= 2 else low) + (right if tap % 2 else left)
-            weight = share * (fy if tap >= 2 else 1.0 - fy) * (fx if tap % 2 else 1.0 - fx)
-            _add(result, at, seen, weight * r, weight * g, weight * b)
+    for tap in tl.static_range(8):
+        at, weight, seen = _tap(u, v, level, inside, rows, columns, tap)
+        _add(result, at, seen, weight * r, weight * g, weight * b)
 
 
 @_kernel
@@ -400,21 +386,31 @@ def _scatter(  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def _bilinear(u, v, level, rows, columns):  # type: ignore[no-untyped-def]
-    """Where the rows and columns of four taps on one level begin in the pool, and the shares of the further ones."""
+def _tap(u, v, level, inside, rows, columns, tap: tl.constexpr):  # type: ignore[no-untyped-def]
+    """One of eight taps: where it lies in the pool, what it weighs, and whether there is anything of it. The compiler
+    works out once what several of them share."""
     # A level has a quarter of the texels of the one before: all before it have (4 T − 4 T / 4^level) / 3.
+    lower = level.to(tl.int32)
+    share = level - lower if tap >= 4 else 1.0 - (level - lower)
+    near = lower + tap // 4
     texels = 4 * rows * columns
-    start = (texels - (texels >> (2 * level))) // 3
-    rows, columns = rows >> level, columns >> level
+    start = (texels - (texels >> (2 * near))) // 3
+    rows, columns = rows >> near, columns >> near
     x, y = u * columns - 0.5, v * rows - 0.5
     x0, y0 = tl.floor(x), tl.floor(y)
-    fx, fy = x - x0, y - y0
-    left, low = x0.to(tl.int32), y0.to(tl.int32)
-    left = tl.where(left < 0, columns - 1, tl.minimum(left, columns - 1))
-    low = tl.where(low < 0, rows - 1, tl.minimum(low, rows - 1))
-    right = tl.where(left + 1 < columns, left + 1, 0)
-    high = tl.where(low + 1 < rows, low + 1, 0)
-    return start + low * columns, start + high * columns, left, right, fx, fy
+    column, row = x0.to(tl.int32), y0.to(tl.int32)
+    column = tl.where(column < 0, columns - 1, tl.minimum(column, columns - 1))
+    row = tl.where(row < 0, rows - 1, tl.minimum(row, rows - 1))
+    across, up = x - x0, y - y0
+    if tap % 2:
+        column = tl.where(column + 1 < columns, column + 1, 0)
+    else:
+        across = 1.0 - across
+    if tap % 4 >= 2:
+        row = tl.where(row + 1 < rows, row + 1, 0)
+    else:
+        up = 1.0 - up
+    return start + row * columns + column, share * up * across, inside & (share > 0.0)
 
 
 @_kernel

@@ -14,9 +14,12 @@ from torch import Tensor
 _log = logging.getLogger(__name__)
 
 
-def kernels_for(values: Tensor) -> Any:
-    """The module ``gpu_kernels`` for float32 `values` on a CUDA device where Triton works, else None."""
-    return _kernels(values.device) if values.device.type == "cuda" and values.dtype == torch.float32 else None
+def kernels_for(values: Tensor, on_cpu: Any = None) -> Any:
+    """The module of compiled kernels for float32 `values`: `on_cpu` for a CPU, ``gpu_kernels`` for a CUDA device where
+    Triton works. None: torch's functions do the work, as they do for all other values."""
+    if values.dtype != torch.float32 or values.device.type not in ("cpu", "cuda"):
+        return None
+    return on_cpu if values.device.type == "cpu" else _kernels(values.device)
 
 
 def uploaded(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -40,15 +40,9 @@ def _halved(fine: Tensor) -> Tensor:
 
 def mip_taps(gbuffer: GBuffer, layout: MipLayout) -> MipTaps:
     """The taps of samples on the levels nearest their footprint. The texture repeats."""
-    compiled = _compiled_for(gbuffer.uv)
+    compiled = kernels_for(gbuffer.uv, kernels)
     find = mip_places_reference if compiled is None else compiled.mip_places
     return MipTaps(find(gbuffer.uv, gbuffer.footprint, layout), layout)
-
-
-def _compiled_for(values: Tensor) -> Any:
-    """The module of compiled kernels for `values`; None: the torch functions do the work."""
-    on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
-    return kernels if on_cpu else kernels_for(values)
 
 
 def mip_places_reference(uv: Tensor, footprint: Tensor, layout: MipLayout) -> Tensor:
@@ -72,7 +66,7 @@ def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
         return _Compiled.apply(pool, transport)  # type: ignore[no-any-return]
     if pool.dtype != torch.float32:
         return accumulate_reference(pool, transport)
-    operator = TapByTap if _compiled_for(pool) is None else _Compiled
+    operator = TapByTap if kernels_for(pool, kernels) is None else _Compiled
     return operator.apply(pool, transport)  # type: ignore[no-any-return]
 
 
@@ -106,13 +100,13 @@ class _Compiled(torch.autograd.Function):
         ctx.transport, ctx.texels = transport, pool.shape[0]
         if isinstance(transport, Merged):
             return merge_kernels.gather(pool, transport)
-        return _compiled_for(pool).gather(pool, transport)  # type: ignore[no-any-return]
+        return kernels_for(pool, kernels).gather(pool, transport)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         if isinstance(ctx.transport, Merged):
             return merge_kernels.scatter(grad, ctx.transport, ctx.texels), None
-        return _compiled_for(grad).scatter(grad, ctx.transport, ctx.texels), None
+        return kernels_for(grad, kernels).scatter(grad, ctx.transport, ctx.texels), None
 
 
 class TapByTap(torch.autograd.Function):

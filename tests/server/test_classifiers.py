@@ -17,7 +17,7 @@ from torch.nn import functional
 from compute_server.classifiers import Classifier, available, frozen, labels, load, timm_models
 from compute_server.classifiers.folding import prepared
 from compute_server.classifiers.frozen import FEW, FrozenConvolutions
-from compute_server.classifiers.precision import chosen, gradient_cosine, tf32
+from compute_server.classifiers.precision import chosen, cosine, slope_of, tf32
 from compute_server.classifiers.site_kernels import Window
 from compute_server.classifiers.stem_kernels import Stem
 from compute_server.ensemble import as_precise
@@ -739,7 +739,9 @@ def test_lite_keeps_little_of_its_features_for_the_gradient(classifier: Classifi
 
 def test_fewer_digits_turn_a_gradient_further(classifier: Classifier) -> None:
     images = noise(2, classifier.spec.size)
-    half, brain = (gradient_cosine(classifier.logits, images, dtype) for dtype in (torch.float16, torch.bfloat16))
+    exact = slope_of(classifier.logits, images)
+    reduced = (slope_of(classifier.logits, images, dtype) for dtype in (torch.float16, torch.bfloat16))
+    half, brain = (cosine(exact, each) for each in reduced)
     assert 0.8 < brain < half < 0.9999
 
 
