@@ -175,7 +175,7 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
     walker, theta = mover(problem), problem.texture.start
     late: Told | None = None
     with torch.no_grad():
-        pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), fixed)
+        pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original, fixed.excerpt), fixed)
 
     def step(batch: Prepared = fixed) -> None:
         nonlocal theta, late

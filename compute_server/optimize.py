@@ -517,8 +517,9 @@ def ask(
     """As :func:`gradient`, without waiting for the device."""
     settings = problem.job.settings
     free = theta.detach().requires_grad_()
-    pool = problem.replays("pool", lambda values: problem.texture.pool(values, problem.linear_original), free)
-    images = problem.renderer.draw(pool, batch)
+    # Of views that are kept, which are not on a GPU, the excerpt that they look at.
+    made = functools.partial(problem.texture.pool, linear_original=problem.linear_original, excerpt=batch.excerpt)
+    images = problem.renderer.draw(problem.replays("pool", made, free), batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
     clock = _Clock(problem.device)
     shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen

@@ -21,6 +21,7 @@ from shared.scene import Scene, Texture, UvTexture, VertexTexture
 from .pad_kernels import grow
 from .render import pool_kernels
 from .render.color import from_bytes, saturate, srgb_decode, to_bytes
+from .render.excerpt import Excerpt
 from .render.geometry import Geometry, from_mesh
 from .render.rasterizer import Rasterizer
 from .render.sampling import build_pool
@@ -65,16 +66,18 @@ class TextureModel:
         """:meth:`encoded` in torch."""
         return from_bytes(self.original).index_copy(0, self.target, self.values(theta)[self.source])
 
-    def pool(self, theta: Tensor, linear_original: Tensor) -> Tensor:
-        """The linear pool that the renderer samples; `linear_original` is ``linear()`` (kept by the caller)."""
+    def pool(self, theta: Tensor, linear_original: Tensor, excerpt: Excerpt | None = None) -> Tensor:
+        """The linear pool that the renderer samples, or an excerpt of it; `linear_original` is ``linear()`` (kept by
+        the caller)."""
         if theta.device.type == "cpu" and theta.dtype == torch.float32:
-            return _Pool.apply(theta, self, linear_original)  # type: ignore[no-any-return]
-        return self.pool_reference(theta, linear_original)
+            return _Pool.apply(theta, self, linear_original, excerpt or self.whole)  # type: ignore[no-any-return]
+        return self.pool_reference(theta, linear_original, excerpt)
 
-    def pool_reference(self, theta: Tensor, linear_original: Tensor) -> Tensor:
+    def pool_reference(self, theta: Tensor, linear_original: Tensor, excerpt: Excerpt | None = None) -> Tensor:
         """:meth:`pool` in torch."""
         linear = linear_original.index_copy(0, self.target, srgb_decode(self.values(theta))[self.source])
-        return self._pool(linear)
+        pool = self._pool(linear)
+        return pool if excerpt is None else excerpt.of_pool(pool)
 
     def free(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, pool_kernels.Parameters]:
         """What the compiled kernels ask of Θ: itself, Θ₀, its mask, and which texels it is of."""
@@ -84,7 +87,12 @@ class TextureModel:
     def parameters(self) -> pool_kernels.Parameters:
         """``target`` and ``source`` as the compiled kernels want them."""
         weight = self.weight.view(-1).numpy()
-        return pool_kernels.Parameters.of(self.target.numpy(), self.source.numpy(), weight, len(self.original))
+        return pool_kernels.Parameters.of(self.target.numpy(), self.source.numpy(), weight, self.levels)
+
+    @functools.cached_property
+    def whole(self) -> Excerpt:
+        """That of the whole pool."""
+        return Excerpt.everything(self.levels.starts)
 
     @functools.cached_property
     def levels(self) -> MipLayout:
@@ -132,16 +140,17 @@ class _Pool(torch.autograd.Function):
     """The compiled pool, and the product with its Jacobian."""
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, model: TextureModel, linear_original: Tensor) -> Tensor:
-        ctx.model = model
+    def forward(ctx: Any, theta: Tensor, model: TextureModel, linear_original: Tensor, excerpt: Excerpt) -> Tensor:
+        ctx.model, ctx.excerpt = model, excerpt
         ctx.save_for_backward(theta)
-        return pool_kernels.build(*model.free(theta), linear_original, model.levels)
+        return pool_kernels.build(*model.free(theta), linear_original, model.levels, excerpt)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         model: TextureModel = ctx.model
         (theta,) = ctx.saved_tensors
-        return pool_kernels.gradient(grad.contiguous(), *model.free(theta), model.levels), None, None
+        slope = pool_kernels.gradient(grad.contiguous(), *model.free(theta), model.levels, ctx.excerpt)
+        return slope, None, None, None
 
 
 class _Encoded(torch.autograd.Function):
@@ -151,13 +160,13 @@ class _Encoded(torch.autograd.Function):
     def forward(ctx: Any, theta: Tensor, model: TextureModel) -> Tensor:
         ctx.model = model
         ctx.save_for_backward(theta)
-        return pool_kernels.encoded(*model.free(theta), from_bytes(model.original))
+        return pool_kernels.encoded(*model.free(theta), from_bytes(model.original), model.whole)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         model: TextureModel = ctx.model
         (theta,) = ctx.saved_tensors
-        return pool_kernels.encoded_gradient(grad.contiguous(), *model.free(theta)), None
+        return pool_kernels.encoded_gradient(grad.contiguous(), *model.free(theta), model.whole), None
 
 
 def free_weights(scene: Scene, rasterizer: Rasterizer) -> np.ndarray:

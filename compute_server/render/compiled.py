@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 from torch import Tensor
 
-SHARED = ("color_kernels.py", "compiled.py", "gradient_pools.py", "light_kernels.py", "vectors.py")
+SHARED = ("color_kernels.py", "compiled.py", "excerpt.py", "gradient_pools.py", "light_kernels.py", "vectors.py")
 #: So many samples are looked at together that what is known of them stays in the cache.
 BLOCK = 128
 #: So many one thread takes at a time.

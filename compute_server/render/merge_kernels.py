@@ -7,6 +7,7 @@ Compiled for the CPU; equal to the operator of ``sampling`` by test.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,12 +18,15 @@ import torch
 from torch import Tensor
 
 from .compiled import flat
+from .excerpt import Excerpt
 from .sampling_kernels import listed
-from .taps import Merged, MipTaps, Taps, Transport, Weights
-from .vectors import NOTHING, fma, load, store
+from .taps import Merged, MipLayout, MipTaps, Taps, Transport, Weights
+from .vectors import NOTHING, fma, load, prefetch, store
 
 #: About so many are looked at at once.
 SAMPLES = 1 << 16
+#: The cache fetches weights, and the colours that they are of, so many ahead.
+AHEAD = 128
 _f, _u = np.float32, np.uint64
 
 
@@ -35,6 +39,14 @@ def merged(transport: Transport) -> Merged:
     texel, weight, pixel, count = (torch.cat([part[i] for part in parts]) for i in range(4))
     forth = Weights(row=pixel, start=_starts(count), column=texel, weight=weight.view(-1, 3))
     return Merged(forth=forth, back=_transposed(forth), base=transport.base)
+
+
+def excerpted(views: Merged, layout: MipLayout) -> Merged:
+    """`views` of a texture's whole pool as views of that excerpt of it which they look at."""
+    excerpt = Excerpt.around(views.back.row, layout.starts)
+    forth = dataclasses.replace(views.forth, column=excerpt.rows(views.forth.column))
+    back = dataclasses.replace(views.back, row=excerpt.rows(views.back.row))
+    return dataclasses.replace(views, forth=forth, back=back, excerpt=excerpt)
 
 
 def _starts(count: Tensor) -> Tensor:
@@ -105,7 +117,9 @@ def _merge(order, samples, index, weight, light, to_index, to_weight, count):  #
 
 
 def gather(pool: Tensor, views: Merged) -> Tensor:
-    """Stands for ``sampling.accumulate_reference``."""
+    """Stands for ``sampling.accumulate_reference``. Raises ValueError for the pool of another excerpt."""
+    if views.excerpt is not None and len(pool) != views.excerpt.size:
+        raise ValueError(f"These views look at an excerpt of {views.excerpt.size} texels, not at {len(pool)}.")
     picture = torch.empty(views.base.shape)
     run: Any = _multiply
     run(*_arrays(views.forth), flat(pool), flat(views.base), flat(picture), nb.get_num_threads())
@@ -139,6 +153,8 @@ def _multiply(row, start, column, weight, colors, base, result, parts):  # type:
             _fill(base, result, done, to)
             color = load(base, to) if base.shape[0] else NOTHING
             for q in range(_u(start[i]), _u(start[i + _u(1)])):
+                prefetch(weight, _u(3) * (q + _u(AHEAD)))
+                prefetch(colors, _u(3) * _u(column[min(q + _u(AHEAD), _u(count - 1))]))
                 color = fma(load(weight, _u(3) * q), load(colors, _u(3) * _u(column[q])), color)
             store(result, to, color)
             done = to + _u(3)

@@ -20,7 +20,7 @@ from . import gbuffer, kernels
 from .color import from_bytes, srgb_decode, srgb_encode
 from .geometry import Geometry, clip_from_world, eye_points
 from .lighting import Lighting
-from .merge_kernels import merged
+from .merge_kernels import excerpted, merged
 from .on_gpu import uploaded
 from .rasterizer import Rasterizer
 from .sampling import accumulate, mip_taps, vertex_taps
@@ -67,10 +67,13 @@ class Renderer:
         into preparing, and they take three to six times the memory."""
         transport = self.prepare(views, size, samples)
         # On a GPU, and with one sample for each pixel, there is nothing to gain.
-        return merged(transport) if samples > 1 and self.geometry.device.type == "cpu" else transport
+        if samples == 1 or self.geometry.device.type != "cpu":
+            return transport
+        return merged(transport) if self.layout is None else excerpted(merged(transport), self.layout)
 
     def draw(self, pool: Tensor, transport: Prepared) -> Tensor:
-        """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear pool ``[M, 3]``."""
+        """Display-encoded pictures ``[N, H, W, 3]`` in [0, 1], row 0 at the top, of a linear pool ``[M, 3]``, or of the
+        excerpt of it that `transport` asks for."""
         return self.encode(accumulate(pool, transport))
 
 

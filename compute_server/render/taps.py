@@ -9,6 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from .excerpt import Excerpt
+
 
 @dataclass(frozen=True)
 class MipLayout:
@@ -85,6 +87,11 @@ class Transport:
         """That of the texture; None where taps are listed, as those of vertex colours are."""
         return self.taps.layout if isinstance(self.taps, MipTaps) else None
 
+    @property
+    def excerpt(self) -> None:
+        """It is drawn from the whole pool."""
+        return None
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -103,11 +110,13 @@ class Weights:
 @dataclass(frozen=True)
 class Merged:
     """A :class:`Transport` whose samples have been put together, light included: ``picture = base + forth · pool``,
-    with pixels of [N, H, W] for rows and texels for columns; ``back`` is its transpose, for gradients."""
+    with pixels of [N, H, W] for rows and texels for columns; ``back`` is its transpose, for gradients. The pool is
+    that of ``excerpt``, or the whole one where that is None."""
 
     forth: Weights
     back: Weights
     base: Tensor
+    excerpt: Excerpt | None = None
 
     @property
     def pixel(self) -> Tensor:

@@ -19,6 +19,8 @@ from numba.core import cgutils, types
 
 from . import compiled  # noqa: F401 - it says where compiled code is kept, before there is any
 
+#: Who reads an array from one end to the other has the cache fetch numbers this far ahead.
+AHEAD = 1024
 #: The colour that adds nothing.
 NOTHING = (np.float32(0), np.float32(0), np.float32(0), np.float32(0))
 #: What it makes takes fewer arguments than the functions below, which numba's own types do not say.
@@ -65,6 +67,43 @@ def store(typing: Any, values: Any, at: Any, color: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
+def store_twice(typing: Any, values: Any, at: Any, color: Any) -> Any:
+    """Write a colour, and once more after it."""
+    del typing, at, color
+    if not _flat(values):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        first, four = _pointer(context, builder, signature, given), _as_vector(builder, given[2])
+        for lanes, kind, at in (((0, 1, 2, 0), _FOUR, 0), ((1, 2), _PAIR, 4)):
+            part = builder.shuffle_vector(four, ir.Constant(_FOUR, ir.Undefined), _lanes(*lanes))
+            builder.store(part, builder.bitcast(builder.gep(first, [_LONG(at)]), kind.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(values, types.uint64, _COLOR), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typing: Any, values: Any, at: Any) -> Any:
+    """Have the cache fetch what lies at `at` (uint64) of the flat `values`, 64 bytes or so; it may lie beyond their
+    end. Where something is worked out with what is read, processors by themselves do not look far enough ahead."""
+    del typing
+    array = isinstance(values, types.Array) and values.ndim == 1 and values.layout == "C"
+    if not array or at != types.uint64:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
+        first = builder.bitcast(_pointer(context, builder, signature, given), byte)
+        builder.call(function, [first, _INT(0), _INT(3), _INT(1)])  # to be read, and kept, as data
+        return context.get_dummy_value()
+
+    return types.void(values, types.uint64), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """a · b + c of colours, rounded once where the processor can."""
     del typing, a, b, c
@@ -75,6 +114,13 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return _as_tuple(context, builder, builder.call(function, [_as_vector(builder, each) for each in given]))
 
     return _COLOR(_COLOR, _COLOR, _COLOR), generate
+
+
+@nb.njit(cache=True)
+def prefetch_run(values, at, count):  # type: ignore[no-untyped-def]
+    """Before `count` numbers (uint64) from `at` on are read: have the cache fetch as many that come AHEAD of them."""
+    for k in range(np.uint64(0), count, np.uint64(16)):
+        prefetch(values, at + np.uint64(AHEAD) + k)
 
 
 @nb.njit(cache=True, inline="always")

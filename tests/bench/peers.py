@@ -81,7 +81,8 @@ def own_times(problem: Problem, repeats: int) -> dict[str, float]:
 
     def step(transport: Any) -> None:
         free = theta.detach().requires_grad_()
-        renderer.draw(problem.texture.pool(free, problem.linear_original), transport).backward(slope)
+        pool = problem.texture.pool(free, problem.linear_original, transport.excerpt)
+        renderer.draw(pool, transport).backward(slope)
 
     def resampled() -> None:
         step(renderer.prepare(list(itertools.islice(stream, VIEWS)), SIZE, SAMPLES))

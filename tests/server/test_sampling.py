@@ -13,8 +13,9 @@ from torch import Tensor
 
 from compute_server.render import gbuffer, gradient_pools, merge_kernels
 from compute_server.render import sampling_kernels as kernels
+from compute_server.render.excerpt import Excerpt
 from compute_server.render.geometry import clip_from_world, eye_points, from_mesh
-from compute_server.render.merge_kernels import merged
+from compute_server.render.merge_kernels import excerpted, merged
 from compute_server.render.raster_numba import NumbaRasterizer
 from compute_server.render.sampling import (
     TapByTap,
@@ -26,7 +27,7 @@ from compute_server.render.sampling import (
     mip_places_reference,
     vertex_taps,
 )
-from compute_server.render.taps import MipLayout, MipTaps, Prepared, Taps, Transport
+from compute_server.render.taps import Merged, MipLayout, MipTaps, Prepared, Taps, Transport
 from shared.scene import Camera, Mesh
 
 EPS = float(np.finfo(np.float32).eps)
@@ -391,6 +392,55 @@ def test_any_number_of_threads_draws_merged_samples_to_the_same_bits(
     monkeypatch.setattr(merge_kernels.nb, "get_num_threads", lambda: threads)
     assert torch.equal(merge_kernels.gather(pool, views), picture)
     assert torch.equal(merge_kernels.scatter(grad, views, texels), slope)
+
+
+def _excerpt(columns: int = 256) -> tuple[Merged, Merged, int]:
+    """Samples of a small part of a texture's finest level, and of all others: as views of the whole pool and of an
+    excerpt, and how many texels the pool has."""
+    transport = _mip_transport(columns)
+    assert isinstance(transport.taps, MipTaps)
+    place = transport.taps.place.clone()
+    place[:, 0] = torch.where(place[:, 2] < 1, place[:, 0] * 0.2 + 0.1, place[:, 0])
+    place[:, 1] = torch.where(place[:, 2] < 1, place[:, 1] * 0.2 + 0.5, place[:, 1])
+    layout = transport.taps.layout
+    whole = merged(dataclasses.replace(transport, taps=MipTaps(place, layout)))
+    return whole, excerpted(whole, layout), layout.starts[-1]
+
+
+def test_an_excerpt_of_the_pool_is_drawn_as_the_whole_is_to_the_same_bits() -> None:
+    whole, part, texels = _excerpt()
+    assert part.excerpt is not None
+    assert texels / 4 < part.excerpt.size < texels / 2, "all is looked at, or nothing of the finest level"
+    pool, grad = torch.rand(texels, 3), torch.randn(whole.base.shape)
+    excerpt = part.excerpt.of_pool(pool)
+    assert torch.equal(accumulate(excerpt, part), accumulate(pool, whole))
+    slope = _scattered(grad, whole, texels)
+    assert torch.equal(_scattered(grad, part, part.excerpt.size), part.excerpt.of_pool(slope))
+    assert slope.count_nonzero() == part.excerpt.of_pool(slope).count_nonzero(), "some of the gradient is left out"
+
+
+def test_views_of_an_excerpt_refuse_the_pool_of_another() -> None:
+    _, part, texels = _excerpt()
+    with pytest.raises(ValueError, match=f"not at {texels}"):
+        accumulate(torch.rand(texels, 3), part)
+
+
+@pytest.mark.parametrize("finest", [1, 100, 128, 500, 1024])
+def test_an_excerpt_has_the_blocks_that_are_looked_at_and_all_other_levels(finest: int) -> None:
+    starts = (0, finest, finest + 40)
+    texels = torch.tensor([0, finest - 1, finest, finest + 39], dtype=torch.int32)
+    found = Excerpt.around(texels, starts)
+    kept = [texel for texel in range(finest) if texel >> 7 in (0, (finest - 1) >> 7)]
+    expected = torch.tensor([*kept, *range(finest, finest + 40)])
+    assert torch.equal(found.of_pool(torch.arange(finest + 40.0)[:, None])[:, 0].long(), expected)
+    assert found.size == len(expected)
+    assert found.rows(texels).dtype == torch.int32
+    assert torch.equal(expected[found.rows(texels).long()], texels.long())
+
+
+def test_an_excerpt_around_nothing_has_no_texel_of_the_finest_level() -> None:
+    found = Excerpt.around(torch.empty(0, dtype=torch.int32), (0, 300, 340))
+    assert (found.kept, found.size) == (0, 40)
 
 
 def test_views_without_any_sample_show_the_base() -> None:
