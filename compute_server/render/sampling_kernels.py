@@ -17,7 +17,7 @@ from torch import Tensor
 from .compiled import BLOCK, PIECE, flat, log2, mix
 from .gradient_pools import GradientPools, add, begin, reach, reach_four
 from .taps import MipLayout, MipTaps, Taps, Transport
-from .vectors import NOTHING, alike, fma, load, store
+from .vectors import NOTHING, alike, fma, load, prefetch_run, store
 
 _f, _i, _u = np.float32, np.int32, np.uint64
 
@@ -143,6 +143,9 @@ def _gather_mips(  # type: ignore[no-untyped-def]
         index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         for first in range(begin, end, _u(BLOCK)):
             many = min(_u(BLOCK), end - first)
+            for values in (place, light):
+                prefetch_run(values, _u(3) * first, _u(3) * many)
+            prefetch_run(pixel, first, many)
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k
@@ -229,6 +232,9 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
         end = _u(count * (part + 1) // parts)
         for first in range(_u(count * part // parts), end, _u(BLOCK)):
             many = min(_u(BLOCK), end - first)
+            for values in (place, light):
+                prefetch_run(values, _u(3) * first, _u(3) * many)
+            prefetch_run(pixel, first, many)
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k
