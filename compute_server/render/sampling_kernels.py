@@ -17,8 +17,10 @@ from torch import Tensor
 from .compiled import BLOCK, PIECE, flat, log2, mix
 from .gradient_pools import GradientPools, add, begin, reach, reach_four
 from .taps import MipLayout, MipTaps, Taps, Transport
-from .vectors import NOTHING, alike, fma, load, prefetch_run, store
+from .vectors import NOTHING, alike, fma, load, prefetch, prefetch_run, store
 
+#: Texels are fetched so many samples ahead.
+LOOK = 16
 _f, _i, _u = np.float32, np.int32, np.uint64
 
 
@@ -149,10 +151,18 @@ def _gather_mips(  # type: ignore[no-untyped-def]
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k
+                _prefetch_taps(pool, index, min(k + _u(LOOK), many - _u(1)))
                 color = _mixed(pool, index, weight, k, NOTHING)
                 if _between_levels(place, p):
                     color = _mixed(pool, index, weight, k + _u(4 * BLOCK), color)
                 _add(picture, pixel[p], color, light, p)
+
+
+@nb.njit(cache=True, inline="always")
+def _prefetch_taps(pool, index, k):  # type: ignore[no-untyped-def]
+    """Both rows of four taps on either level; neighbours mostly lie in the same line of the cache."""
+    for tap in nb.literal_unroll((0, 2, 4, 6)):
+        prefetch(pool, _u(3) * _u(index[k + _u(tap * BLOCK)]))
 
 
 @nb.njit(cache=True)
@@ -238,6 +248,7 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k
+                _prefetch_taps(pool, index, min(k + _u(LOOK), many - _u(1)))
                 color = fma(load(grad, _u(3) * _u(pixel[p])), load(light, _u(3) * p), NOTHING)
                 _give(pool, mine, large, index, weight, k, color)
                 if _between_levels(place, p):
