@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from .render.compiled import flat
+from .render.vectors import NOTHING, alike, fma, load, prefetch, store
 
 #: Values that are summed up together.
 BLOCK = 4096
+#: The cache fetches cells so many ahead.
+AHEAD = 64
+_f, _u = np.float32, np.uint64
 
 
 def children(parent: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,14 +29,21 @@ def children(parent: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
 def block_sums(values: Tensor, order: np.ndarray, first: np.ndarray) -> Tensor:
     """Σ of `values [K, 3]` over the cells of each block, ``[L, 3]``."""
     result = torch.empty(len(first) - 1, 3)
-    _block_sums(values.contiguous().numpy(), order, first, result.numpy())
+    _block_sums(flat(values), order, first, flat(result))
     return result
 
 
-def add_parents(far: Tensor, parent: Tensor, above: Tensor) -> Tensor:
+def add_blocks(far: Tensor, order: np.ndarray, first: np.ndarray, above: Tensor) -> Tensor:
     """`far [K, 3]`, which is changed, plus how far the block of each goes, of ``above [L, 3]``."""
-    _add_parents(far.numpy(), parent.numpy(), above.numpy())
+    _add_blocks(flat(far), order, first, flat(above))
     return far
+
+
+def sign(gradient: Tensor, alpha: float) -> Tensor:
+    """−α · sign ∇; it takes the gradient's place in memory."""
+    result = gradient.contiguous()
+    _sign(flat(result), np.float32(alpha))
+    return result
 
 
 def mean_size(values: Tensor) -> float:
@@ -96,20 +107,26 @@ def _moved(theta, middle, values, epsilon):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _block_sums(values, order, first, result):  # type: ignore[no-untyped-def]
-    for block in nb.prange(result.shape[0]):
-        r, g, b = np.float32(0), np.float32(0), np.float32(0)
-        for at in range(np.uint64(first[block]), np.uint64(first[block + 1])):
-            cell = np.uint64(order[at])
-            r += values[cell, 0]
-            g += values[cell, 1]
-            b += values[cell, 2]
-        result[block, 0], result[block, 1], result[block, 2] = r, g, b
+    for block in nb.prange(first.shape[0] - 1):
+        total = NOTHING
+        for at in range(_u(first[block]), _u(first[block + 1])):
+            prefetch(values, _u(3) * _u(order[min(at + _u(AHEAD), _u(order.shape[0] - 1))]))
+            total = fma(alike(_f(1)), load(values, _u(3) * _u(order[at])), total)
+        store(result, _u(3 * block), total)
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
-def _add_parents(far, parent, above):  # type: ignore[no-untyped-def]
-    for cell in nb.prange(far.shape[0]):
-        block = np.uint64(parent[cell])
-        far[cell, 0] += above[block, 0]
-        far[cell, 1] += above[block, 1]
-        far[cell, 2] += above[block, 2]
+def _add_blocks(far, order, first, above):  # type: ignore[no-untyped-def]
+    for block in nb.prange(first.shape[0] - 1):
+        color = load(above, _u(3 * block))
+        for at in range(_u(first[block]), _u(first[block + 1])):
+            prefetch(far, _u(3) * _u(order[min(at + _u(AHEAD), _u(order.shape[0] - 1))]))
+            cell = _u(3) * _u(order[at])
+            store(far, cell, fma(alike(_f(1)), color, load(far, cell)))
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _sign(values, alpha):  # type: ignore[no-untyped-def]
+    none = _f(0)
+    for i in nb.prange(values.shape[0]):
+        values[i] = -alpha if values[i] > none else alpha if values[i] < none else none

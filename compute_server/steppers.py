@@ -35,6 +35,8 @@ class Sign:
 
     def move(self, gradient: Tensor, alpha: float) -> Tensor:
         """See :class:`Stepper`."""
+        if gradient.device.type == "cpu" and gradient.dtype == torch.float32:
+            return stepper_kernels.sign(gradient, alpha)
         return gradient.sign().mul_(-alpha)
 
     def state(self) -> dict[str, Tensor]:
@@ -147,7 +149,7 @@ class Octaves:
     def _onto(self, far: Tensor, octave: int, above: Tensor) -> Tensor:
         """How far cells go, with their blocks."""
         if self._on_cpu and far.dtype == torch.float32:
-            return stepper_kernels.add_parents(far, self._parents[octave], above)
+            return stepper_kernels.add_blocks(far, *self._children[octave], above)
         return far + above[self._parents[octave]]
 
     def state(self) -> dict[str, Tensor]:
