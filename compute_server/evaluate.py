@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from .render.renderer import Renderer
 
 #: Views are drawn and classified this many at a time, which bounds memory.
 CHUNK = 16
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,31 @@ def evaluate(
 ) -> list[list[Figures]]:
     """Figures of each pool (outer) by each classifier (inner) on the same views, each at the classifier's own size.
 
-    `check` is called between chunks, which are made smaller where the device's memory asks for that; what it raises
-    ends the evaluation.
+    `check` is called between chunks; what it raises ends the evaluation.
     """
-    found: list[list[list[Figures]]] = [[[] for _ in classifiers] for _ in pools]
+    chunks = in_chunks(lambda chunk: _judged(renderer, pools, chunk, classifiers, target, samples, check), views)
+    return [
+        [_joined([judged[pool][classifier] for judged in chunks]) for classifier in range(len(classifiers))]
+        for pool in range(len(pools))
+    ]
+
+
+def in_chunks(work: Callable[[Sequence[View]], Made], views: Sequence[View]) -> list[Made]:
+    """What `work` gives of some of `views` at a time, and of fewer where the device's memory asks for that."""
+    found: list[Made] = []
     start, count = 0, CHUNK
     while start < len(views):
         chunk = views[start : start + count]
         try:
-            judged = _judged(renderer, pools, chunk, classifiers, target, samples, check)
+            found.append(work(chunk))
         except torch.cuda.OutOfMemoryError:
-            if count == 1:
+            if len(chunk) == 1:
                 raise
-            count = max(1, min(count, len(chunk)) // 2)
+            count = len(chunk) // 2
             torch.cuda.empty_cache()  # does nothing where there is no GPU
             continue
-        for row, found_row in zip(judged, found, strict=True):
-            for figures, parts in zip(row, found_row, strict=True):
-                parts.append(figures)
         start += len(chunk)
-    return [[_joined(parts) for parts in row] for row in found]
+    return found
 
 
 def _judged(

@@ -32,7 +32,7 @@ from .ahead import Ahead
 from .augment import augmented
 from .beside import Beside
 from .ensemble import as_precise, ensemble_loss
-from .evaluate import evaluate, render
+from .evaluate import evaluate, in_chunks
 from .mining import Miner
 from .objectives import objective, total_variation
 from .problem import Problem
@@ -338,10 +338,13 @@ def _cells(problem: Problem) -> Tensor:
 def _losses(problem: Problem, theta: Tensor, views: Sequence[View]) -> Tensor:
     """The trained classifiers' mean loss in each of `views` ``[N]``, with the texture Θ."""
     loss_of = objective(problem.job.settings.objective)
-    pool = problem.texture.pool(theta, problem.linear_original)
-    images = render(problem.renderer, pool, views, problem.size, problem.job.settings.samples)
-    losses = [loss_of(classifier.logits(images), problem.target) for classifier in problem.classifiers]
-    return torch.stack(losses).mean(dim=0)
+    pool, renderer = problem.texture.pool(theta, problem.linear_original), problem.renderer
+
+    def losses(chunk: Sequence[View]) -> Tensor:
+        images = renderer.draw(pool, renderer.prepare(chunk, problem.size, problem.job.settings.samples))
+        return torch.stack([loss_of(each.logits(images), problem.target) for each in problem.classifiers]).mean(dim=0)
+
+    return torch.cat(in_chunks(losses, views))
 
 
 class _Batches:

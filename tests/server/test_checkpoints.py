@@ -147,6 +147,15 @@ def test_more_views_than_a_cpu_takes_at_once_are_taken_in_even_parts(monkeypatch
     assert parts.notes == []
 
 
+def test_hard_views_are_looked_for_in_parts_where_memory_is_short() -> None:
+    problem = make_problem(job_of(), CPU)
+    tight = dataclasses.replace(problem, classifiers=(Tight(problem.classifiers[0], 2),))
+    views = list(itertools.islice(random_views(problem.job.scene.rig, np.random.default_rng(0), "varied"), 5))
+    whole, parts = (optimize._losses(each, problem.texture.start, views) for each in (problem, tight))
+    assert parts.shape == (5,)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=0)
+
+
 def test_textures_are_judged_in_parts_where_memory_is_short() -> None:
     problem = make_problem(job_of(), CPU)
     views = list(itertools.islice(random_views(problem.job.scene.rig, np.random.default_rng(0), "flat"), 5))

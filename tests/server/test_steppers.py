@@ -56,6 +56,11 @@ def test_compiled_momentum_equals_that_of_torch() -> None:
         torch.testing.assert_close(compiled.state()["velocity"], velocity, rtol=1e-6, atol=0)
 
 
+def test_compiled_signs_equal_those_of_torch() -> None:
+    gradient = torch.randint(-1, 2, (900, 3), generator=torch.Generator().manual_seed(0)) * 1e-9
+    torch.testing.assert_close(Sign().move(gradient.clone(), 0.02), Sign().move(gradient.double(), 0.02).float())
+
+
 @pytest.mark.parametrize(("epsilon", "norm"), [(None, "linf"), (0.1, "linf"), (0.1, "l2")])
 def test_moving_is_adding_and_projecting(epsilon: float | None, norm: str) -> None:
     generator = torch.Generator().manual_seed(0)
