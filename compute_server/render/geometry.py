@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.scene import Camera, Mesh
 
+from . import kernels
 from .on_gpu import uploaded
 
 
@@ -32,6 +33,11 @@ class Geometry:
         """The unit normals of the triangles themselves, ``[T, 3]``."""
         a, b, c = self.positions[self.triangles].unbind(dim=1)
         return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+
+    @functools.cached_property
+    def faces(self) -> np.ndarray:
+        """What ``kernels.interpolate`` asks of triangles, see there; on a CPU."""
+        return kernels.faces(self.positions, self.triangles, self.normals, self.uv)
 
     @functools.cached_property
     def on_host(self) -> tuple[np.ndarray, np.ndarray]:

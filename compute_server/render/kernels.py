@@ -10,13 +10,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled import pieces
+from .compiled import flat, pieces
 
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .rasterizer import Visibility
 
-_f = np.float32
+_f, _u = np.float32, np.uint64
+#: So many numbers describe a triangle.
+FACE = 28
+
+
+def faces(positions: Tensor, triangles: Tensor, normals: Tensor, uv: Tensor) -> np.ndarray:
+    """What is linear across each triangle, as c + b_a · a + b_b · b, flat ``[FACE · T] float32``: a, b and c of the
+    position and of the normal, (x, y, z) each, and of u and v; the cross product of a and b of the position; and twice
+    the area in UV."""
+    result = np.empty(FACE * len(triangles), np.float32)
+    _faces(positions.numpy(), triangles.numpy(), normals.numpy(), uv.numpy(), result)
+    return result
+
+
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _faces(positions, triangles, normals, uv, result):  # type: ignore[no-untyped-def]
+    for t in nb.prange(triangles.shape[0]):
+        face = result[FACE * t : FACE * t + FACE]
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        for k in range(3):
+            face[k], face[3 + k], face[6 + k] = _differences(positions[a, k], positions[b, k], positions[c, k])
+            face[9 + k], face[12 + k], face[15 + k] = _differences(normals[t, 0, k], normals[t, 1, k], normals[t, 2, k])
+        for k in range(2):
+            face[18 + k], face[20 + k], face[22 + k] = _differences(uv[t, 0, k], uv[t, 1, k], uv[t, 2, k])
+        for k in range(3):
+            i, j = (k + 1) % 3, (k + 2) % 3
+            face[24 + k] = np.float64(face[i]) * face[3 + j] - np.float64(face[j]) * face[3 + i]
+        face[27] = abs(np.float64(face[18]) * face[21] - np.float64(face[19]) * face[20])
+
+
+@nb.njit(cache=True, inline="always")
+def _differences(a, b, c):  # type: ignore[no-untyped-def]
+    return a - c, b - c, c
 
 
 def interpolate(
@@ -25,53 +57,62 @@ def interpolate(
     """Stands for ``gbuffer.interpolate_reference``."""
     arrays = _interpolate(
         visibility.triangle.numpy(),
-        visibility.barycentric.numpy(),
+        flat(visibility.barycentric),
         pieces(visibility.view_start),
-        geometry.positions.numpy(),
-        geometry.triangles.numpy(),
-        geometry.normals.numpy(),
-        geometry.uv.numpy(),
-        np.ascontiguousarray(matrices, np.float64),
-        np.ascontiguousarray(eyes, np.float64),
-        visibility.width * visibility.height / 4,
+        geometry.faces,
+        _seen_from(matrices, eyes, visibility.width * visibility.height / 4),
     )
     position, normal, uv, footprint = (torch.from_numpy(array) for array in arrays)
     return position, normal, uv, footprint
 
 
+def _seen_from(matrices: np.ndarray, eyes: np.ndarray, to_samples: float) -> np.ndarray:
+    """Of each view ``[N, 9] float32``: the row of its matrix that gives w, the eye, and what makes of the volume that
+    a triangle has with the eye the determinant of its corners' (x, y, w), in samples.
+
+    The eye e is what all three rows map to 0, and so are their cofactors, which are a multiple of it: by Cauchy and
+    Binet that determinant is the same multiple of det(a, b, c, e)."""
+    rows = matrices[:, [0, 1, 3]]
+    cofactors = [np.linalg.det(np.delete(rows, column, axis=2)) for column in range(4)]
+    scale = np.linalg.norm(cofactors, axis=0) / np.linalg.norm(eyes, axis=1) * to_samples
+    return np.concatenate([rows[:, 2], eyes, scale[:, None]], axis=1).astype(np.float32)
+
+
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _interpolate(  # type: ignore[no-untyped-def]
-    triangle, barycentric, pieces, positions, triangles, normals, uv, matrices, eyes, to_samples
-):
-    """Neighbouring samples mostly share a triangle: what is linear across it is kept as c + b_a · a + b_b · b in local
-    numbers, which stay in registers, and set anew when the triangle changes."""
+def _interpolate(triangle, barycentric, pieces, faces, seen):  # type: ignore[no-untyped-def]
+    """Neighbouring samples mostly share a triangle: what is linear across it is kept in local numbers, which stay in
+    registers, and set anew when the triangle changes."""
     count = triangle.shape[0]
     position_out, normal_out = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     uv_out, footprint_out = np.empty((count, 2), np.float32), np.empty(count, np.float32)
-    corner_normals = normals.reshape(-1, 3)  # a view of a row costs more than all that is done with it
     for piece in nb.prange(pieces.shape[0]):
         view, begin, end = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2]
-        m = matrices[view]
-        e_x, e_y, e_z, e_w = _f(eyes[view, 0]), _f(eyes[view, 1]), _f(eyes[view, 2]), _f(eyes[view, 3])
+        m_x, m_y, m_z, m_w = seen[view, 0], seen[view, 1], seen[view, 2], seen[view, 3]
+        e_x, e_y, e_z, e_w = seen[view, 4], seen[view, 5], seen[view, 6], seen[view, 7]
+        to_det = seen[view, 8]
         last, scale, w_a, w_b, w_c = np.int32(-1), _f(0), _f(0), _f(0), _f(0)
         x_a = y_a = z_a = x_b = y_b = z_b = x_c = y_c = z_c = _f(0)
         i_a = j_a = k_a = i_b = j_b = k_b = i_c = j_c = k_c = _f(0)
         u_a = v_a = u_b = v_b = u_c = v_c = _f(0)
-        for p in range(np.uint64(begin), np.uint64(end)):
+        for p in range(_u(begin), _u(end)):
             if triangle[p] != last:
                 last = triangle[p]
-                t = np.uint64(last)
-                a, b, c = np.uint64(triangles[t, 0]), np.uint64(triangles[t, 1]), np.uint64(triangles[t, 2])
-                x_a, y_a, z_a, x_b, y_b, z_b, x_c, y_c, z_c = _linear(positions, a, b, c)
-                first = np.uint64(3) * t
-                i_a, j_a, k_a, i_b, j_b, k_b, i_c, j_c, k_c = _linear(
-                    corner_normals, first, first + np.uint64(1), first + np.uint64(2)
-                )
-                u_c, v_c = uv[t, 2, 0], uv[t, 2, 1]
-                u_a, v_a, u_b, v_b = uv[t, 0, 0] - u_c, uv[t, 0, 1] - v_c, uv[t, 1, 0] - u_c, uv[t, 1, 1] - v_c
-                w_a, w_b, w_c, det = _depths(m, positions, a, b, c)
-                scale = _f(abs(u_a * v_b - v_a * u_b) / max(abs(det) * to_samples, 1e-30))
-            b_a, b_b = barycentric[p, 0], barycentric[p, 1]
+                face = _u(FACE) * _u(last)
+                x_a, y_a, z_a = _three(faces, face)
+                x_b, y_b, z_b = _three(faces, face + _u(3))
+                x_c, y_c, z_c = _three(faces, face + _u(6))
+                i_a, j_a, k_a = _three(faces, face + _u(9))
+                i_b, j_b, k_b = _three(faces, face + _u(12))
+                i_c, j_c, k_c = _three(faces, face + _u(15))
+                u_a, v_a, u_b = _three(faces, face + _u(18))
+                v_b, u_c, v_c = _three(faces, face + _u(21))
+                n_x, n_y, n_z = _three(faces, face + _u(24))
+                w_a = m_x * x_a + m_y * y_a + m_z * z_a
+                w_b = m_x * x_b + m_y * y_b + m_z * z_b
+                w_c = m_x * x_c + m_y * y_c + m_z * z_c + m_w
+                volume = n_x * (e_x - e_w * x_c) + n_y * (e_y - e_w * y_c) + n_z * (e_z - e_w * z_c)
+                scale = faces[face + _u(27)] / max(abs(volume) * to_det, _f(1e-30))
+            b_a, b_b = barycentric[_u(2) * p], barycentric[_u(2) * p + _u(1)]
             w = w_c + b_a * w_a + b_b * w_b
             footprint_out[p] = scale * w * w * w
             x, y, z = x_c + b_a * x_a + b_b * x_b, y_c + b_a * y_a + b_b * y_b, z_c + b_a * z_a + b_b * z_b
@@ -86,31 +127,8 @@ def _interpolate(  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, inline="always")
-def _linear(v, a, b, c):  # type: ignore[no-untyped-def]
-    """Of three rows of ``v [N, 3]``: the first less the third, the second less the third, the third."""
-    x, y, z = v[c, 0], v[c, 1], v[c, 2]
-    return v[a, 0] - x, v[a, 1] - y, v[a, 2] - z, v[b, 0] - x, v[b, 1] - y, v[b, 2] - z, x, y, z
-
-
-@nb.njit(cache=True, inline="always")
-def _depths(m, positions, a, b, c):  # type: ignore[no-untyped-def]
-    """w of the first and the second corner less that of the third, which comes next; and det(x, y, w of all three)."""
-    x_a, y_a, w_a = _xyw(m, positions, a)
-    x_b, y_b, w_b = _xyw(m, positions, b)
-    x_c, y_c, w_c = _xyw(m, positions, c)
-    det = x_a * (y_b * w_c - w_b * y_c) - y_a * (x_b * w_c - w_b * x_c) + w_a * (x_b * y_c - y_b * x_c)
-    return _f(w_a - w_c), _f(w_b - w_c), _f(w_c), det
-
-
-@nb.njit(cache=True, inline="always")
-def _xyw(m, positions, vertex):  # type: ignore[no-untyped-def]
-    """x, y and w of a vertex in clip space."""
-    x, y, z = positions[vertex, 0], positions[vertex, 1], positions[vertex, 2]
-    return (
-        m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
-        m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
-        m[3, 0] * x + m[3, 1] * y + m[3, 2] * z + m[3, 3],
-    )
+def _three(values, at):  # type: ignore[no-untyped-def]
+    return values[at], values[at + _u(1)], values[at + _u(2)]
 
 
 def pixels(sample: Tensor, width: int, side: int) -> Tensor:
