@@ -75,7 +75,8 @@ def _seen_from(matrices: np.ndarray, eyes: np.ndarray, to_samples: float) -> np.
     rows = matrices[:, [0, 1, 3]]
     cofactors = [np.linalg.det(np.delete(rows, column, axis=2)) for column in range(4)]
     scale = np.linalg.norm(cofactors, axis=0) / np.linalg.norm(eyes, axis=1) * to_samples
-    return np.concatenate([rows[:, 2], eyes, scale[:, None]], axis=1).astype(np.float32)
+    seen: np.ndarray = np.concatenate([rows[:, 2], eyes, scale[:, None]], axis=1).astype(np.float32)
+    return seen
 
 
 @nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
