@@ -1,7 +1,7 @@
 """`python -m bench.figures` (in tests/; `make bench`): what a step costs over its classifiers, on this machine.
 
 Each row is a process of its own with a worker's environment (``assistive-server bench``). Writes docs/benchmarks.md and
-docs/benchmarks.json. Run it on a machine that does nothing else.
+docs/benchmarks.json. Run it on a machine that does nothing else, and has 16 GB for the largest texture.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"model": model}
         for model in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite0,efficientnet_lite1")
     ),
+    "Large ones": ({"texture_size": 8192}, {"triangles": 5_000_000}),
 }
 #: On a CUDA device: the rasterizers that are there, and networks of the usual size, with random weights where theirs
 #: are not at hand.
@@ -62,7 +63,6 @@ GPU_CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         for model in ("resnet50", "densenet121", "inception_v3")
         for views in (15, 60, 240)
     ),
-    "Large ones": ({"texture_size": 8192}, {"triangles": 5_000_000}),
 }
 #: What a row has, by the option that it may have instead.
 USUAL = {
