@@ -23,6 +23,8 @@ from .vectors import NOTHING, alike, fma, load, prefetch_run, store, store_twice
 BLOCK = 1024
 #: So many texels of two rows are made at once: they stay in the innermost cache until the level above has been made.
 CHUNK = 512
+#: Levels of fewer texels are made by one thread: to wake the others takes longer.
+SHARED_OUT = 1 << 13
 _f, _u = np.float32, np.uint64
 
 
@@ -326,28 +328,45 @@ def _mask(values, start, weight):  # type: ignore[no-untyped-def]
 def _build_levels(pool, sizes, starts):  # type: ignore[no-untyped-def]
     """All levels from the third on."""
     for level in range(2, sizes.shape[0]):
-        width = sizes[level - 1, 1]
-        for row in nb.prange(sizes[level, 0]):
-            low, to = _u(starts[level - 1] + 2 * row * width), _u(starts[level] + row * (width // 2))
-            _halve(pool, low, low + _u(width), _u(width), np.empty(3 * width, np.float32), pool, to)
+        if sizes[level, 0] * sizes[level, 1] >= SHARED_OUT:
+            for row in nb.prange(sizes[level, 0]):
+                _build_row(pool, sizes, starts, level, row)
+        else:
+            for row in range(sizes[level, 0]):
+                _build_row(pool, sizes, starts, level, row)
+
+
+@nb.njit(cache=True)
+def _build_row(pool, sizes, starts, level, row):  # type: ignore[no-untyped-def]
+    width = sizes[level - 1, 1]
+    low, to = _u(starts[level - 1] + 2 * row * width), _u(starts[level] + row * (width // 2))
+    _halve(pool, low, low + _u(width), _u(width), np.empty(3 * width, np.float32), pool, to)
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _sum_levels(grad, sizes, starts, coarse):  # type: ignore[no-untyped-def]
     """`coarse` becomes the gradient of all levels but the finest, each with what comes to it by the coarser ones."""
-    levels = sizes.shape[0]
-    for level in range(levels - 1, 0, -1):
-        width = sizes[level, 1]
-        for row in nb.prange(sizes[level, 0]):
-            at = _u(starts[level] + row * width)
-            to = at - _u(starts[1])
-            if level + 1 < levels:
-                above = _u(starts[level + 1] - starts[1] + (row // 2) * (width // 2))
-                _spread(coarse, above, _u(0), _u(width), coarse, to)
-                _add(grad, _u(3) * at, _u(3 * width), coarse, _u(3) * to)
-            else:
-                for i in range(_u(3 * width)):
-                    coarse[_u(3) * to + i] = grad[_u(3) * at + i]
+    for level in range(sizes.shape[0] - 1, 0, -1):
+        if sizes[level, 0] * sizes[level, 1] >= SHARED_OUT:
+            for row in nb.prange(sizes[level, 0]):
+                _sum_level_row(grad, sizes, starts, coarse, level, row)
+        else:
+            for row in range(sizes[level, 0]):
+                _sum_level_row(grad, sizes, starts, coarse, level, row)
+
+
+@nb.njit(cache=True)
+def _sum_level_row(grad, sizes, starts, coarse, level, row):  # type: ignore[no-untyped-def]
+    width = sizes[level, 1]
+    at = _u(starts[level] + row * width)
+    to = at - _u(starts[1])
+    if level + 1 < sizes.shape[0]:
+        above = _u(starts[level + 1] - starts[1] + (row // 2) * (width // 2))
+        _spread(coarse, above, _u(0), _u(width), coarse, to)
+        _add(grad, _u(3) * at, _u(3 * width), coarse, _u(3) * to)
+    else:
+        for i in range(_u(3 * width)):
+            coarse[_u(3) * to + i] = grad[_u(3) * at + i]
 
 
 @nb.njit(cache=True)
