@@ -34,9 +34,10 @@ def block_sums(values: Tensor, order: np.ndarray, first: np.ndarray) -> Tensor:
 
 
 def add_blocks(far: Tensor, order: np.ndarray, first: np.ndarray, above: Tensor) -> Tensor:
-    """`far [K, 3]`, which is changed, plus how far the block of each goes, of ``above [L, 3]``."""
-    _add_blocks(flat(far), order, first, flat(above))
-    return far
+    """`far [K, 3]` plus how far the block of each goes, of ``above [L, 3]``; it takes the place of `far` in memory."""
+    result = far.contiguous()
+    _add_blocks(flat(result), order, first, flat(above))
+    return result
 
 
 def sign(gradient: Tensor, alpha: float) -> Tensor:

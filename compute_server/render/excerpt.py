@@ -10,6 +10,8 @@ from torch import Tensor
 
 #: Blocks have 2^BITS texels.
 BITS = 7
+#: So many texels are looked at at once, which bounds memory.
+AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,12 @@ class Excerpt:
 
     def rows(self, texels: Tensor) -> Tensor:
         """Where `texels` of the pool, int32, lie in the excerpt, which has them."""
-        block = (texels.clamp_max(self.finest - 1) >> BITS).long()
-        finest = (self.slot[block] << BITS) + (texels & ((1 << BITS) - 1))
-        return torch.where(texels < self.finest, finest, texels + (self.kept - self.finest))
+        result = torch.empty_like(texels)
+        for some, to in zip(torch.split(texels, AT_ONCE), torch.split(result, AT_ONCE), strict=True):
+            block = (some.clamp_max(self.finest - 1) >> BITS).long()
+            finest = (self.slot[block] << BITS) + (some & ((1 << BITS) - 1))
+            to.copy_(torch.where(some < self.finest, finest, some + (self.kept - self.finest)))
+        return result
 
     def of_pool(self, pool: Tensor) -> Tensor:
         """The excerpt of a whole pool ``[M, 3]``; differentiable."""

@@ -117,9 +117,7 @@ def _merge(order, samples, index, weight, light, to_index, to_weight, count):  #
 
 
 def gather(pool: Tensor, views: Merged) -> Tensor:
-    """Stands for ``sampling.accumulate_reference``. Raises ValueError for the pool of another excerpt."""
-    if views.excerpt is not None and len(pool) != views.excerpt.size:
-        raise ValueError(f"These views look at an excerpt of {views.excerpt.size} texels, not at {len(pool)}.")
+    """Stands for ``sampling.accumulate_reference``."""
     picture = torch.empty(views.base.shape)
     run: Any = _multiply
     run(*_arrays(views.forth), flat(pool), flat(views.base), flat(picture), nb.get_num_threads())

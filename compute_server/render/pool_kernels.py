@@ -35,8 +35,8 @@ class Parameters:
     none. All int32.
 
     Of blocks of BLOCK parameters, ``in_a_row`` says whether their own texels follow one another, and ``free`` whether
-    the mask holds none back; of bands of `band` texels, ``plain`` whether they are free parameters in a row: mostly so,
-    and then nothing else of this need be read.
+    the mask holds none back. Texels are made row by row, of `width` texels, and each row in chunks of CHUNK: ``plain``
+    says of these whether they are free parameters in a row. Mostly so, and then nothing else of this need be read.
     """
 
     own: np.ndarray
@@ -46,35 +46,25 @@ class Parameters:
     in_a_row: np.ndarray
     free: np.ndarray
     plain: np.ndarray
-    band: int
+    width: int
 
     @classmethod
     def of(cls, target: np.ndarray, source: np.ndarray, weight: np.ndarray, layout: MipLayout) -> Parameters:
         """Of texels `target` with the values of parameters `source`, whose mask is `weight [K]`; the first of them are
         the parameters' own."""
-        parameters, texels, band = len(weight), layout.starts[1], _band(layout)
+        parameters, texels = len(weight), layout.starts[1]
+        # Without a second level rows make no difference.
+        width = layout.sizes[0][1] if len(layout.sizes) > 1 else CHUNK
         follow = np.full(texels, -1, np.int32)
         follow[target] = source
         own = target[:parameters].astype(np.int32)
         padding, followed = target[parameters:], source[parameters:]
         order = np.argsort(followed, kind="stable")
         first = np.searchsorted(followed[order], np.arange(parameters + 1))
-        in_a_row, free = (np.empty(_pieces(parameters, BLOCK), np.bool_) for _ in range(2))
-        plain = np.empty(_pieces(texels, band), np.bool_)
-        _look_at_blocks(own, follow, weight, in_a_row, free, plain, band)
-        return cls(own, padding[order].astype(np.int32), first.astype(np.int32), follow, in_a_row, free, plain, band)
-
-
-def _band(layout: MipLayout) -> int:
-    """So many texels are made at once: pairs of rows, of which the second level is made while they are in the cache."""
-    if len(layout.sizes) == 1:
-        return BLOCK
-    pair = 2 * layout.sizes[0][1]
-    return pair * max(1, BLOCK // pair)
-
-
-def _pieces(count: int, size: int) -> int:
-    return (count + size - 1) // size
+        in_a_row, free = (np.empty(-(-parameters // BLOCK), np.bool_) for _ in range(2))
+        plain = np.empty(-(-texels // width) * -(-width // CHUNK), np.bool_)
+        _look_at_blocks(own, follow, weight, in_a_row, free, plain, width)
+        return cls(own, padding[order].astype(np.int32), first.astype(np.int32), follow, in_a_row, free, plain, width)
 
 
 def build(
@@ -90,7 +80,7 @@ def build(
     and in the places of the linear `original` ``[N, 3]``, with its mip levels."""
     sizes, starts = _levels(layout, excerpt)
     pool = torch.empty(starts[-1], 3)
-    _place(theta, start, weight, where, original, True, excerpt, sizes[:2], pool)
+    _place(theta, start, weight, where, original, True, excerpt, len(sizes) > 1, pool)
     _build_levels(flat(pool), sizes, starts)
     return pool
 
@@ -116,7 +106,7 @@ def encoded(
 ) -> Tensor:
     """The texture ``[N, 3]`` of Θ as :func:`build` has it, but display-encoded, as `original` is."""
     result = torch.empty(original.shape)
-    _place(theta, start, weight, where, original, False, whole, np.array([[1, len(original)]]), result)
+    _place(theta, start, weight, where, original, False, whole, False, result)
     return result
 
 
@@ -136,14 +126,14 @@ def _place(
     original: Tensor,
     linear: bool,
     excerpt: Excerpt,
-    sizes: np.ndarray,
+    halves: bool,
     pool: Tensor,
 ) -> None:
-    """Write the finest level of a pool, and the second if there are two `sizes`."""
+    """Write the finest level of a pool, and the second if it `halves`."""
     run: Any = _place_texels
-    masked = theta.numpy(), start.numpy(), flat(weight)
-    owners = where.follow, where.plain, where.band, original.numpy()
-    run(*masked, *owners, linear, flat(excerpt.slot), excerpt.kept, sizes, flat(pool), nb.get_num_threads())
+    masked = flat(theta), flat(start), flat(weight)
+    owners = where.follow, where.plain, where.width, flat(original)
+    run(*masked, *owners, linear, flat(excerpt.slot), excerpt.kept, halves, flat(pool), nb.get_num_threads())
 
 
 def _to_theta(
@@ -158,10 +148,10 @@ def _to_theta(
     excerpt: Excerpt,
 ) -> Tensor:
     result = torch.empty(theta.shape)
-    masked = theta.numpy(), start.numpy(), flat(weight)
+    masked = flat(theta), flat(start), flat(weight)
     owners = where.own, where.padding, where.first, where.in_a_row, where.free
     run: Any = _to_parameters
-    run(flat(grad), coarse, width, flat(excerpt.slot), *masked, *owners, linear, result.numpy(), nb.get_num_threads())
+    run(flat(grad), coarse, width, flat(excerpt.slot), *masked, *owners, linear, flat(result), nb.get_num_threads())
     return result
 
 
@@ -174,28 +164,34 @@ def _levels(layout: MipLayout, excerpt: Excerpt) -> tuple[np.ndarray, np.ndarray
 
 @nb.njit(cache=True, parallel=True, nogil=True)
 def _place_texels(  # type: ignore[no-untyped-def]
-    theta, start, weight, follow, plain, band, original, linear, slot, kept, sizes, pool, parts
+    theta, start, weight, follow, plain, width, original, linear, slot, kept, halves, pool, parts
 ):
-    texels, bands = follow.shape[0], plain.shape[0]
-    halves = sizes.shape[0] > 1
-    width, rows = (sizes[0, 1], 2) if halves else (band, 1)
+    texels, across = follow.shape[0], (width + CHUNK - 1) // CHUNK
+    rows = 2 if halves else 1
+    pairs = (texels + rows * width - 1) // (rows * width)
     for part in nb.prange(parts):
-        made, both = np.zeros((rows, CHUNK, 3), np.float32), np.empty(3 * CHUNK, np.float32)
-        for number in range(bands * part // parts, bands * (part + 1) // parts):
-            for pair in range(number * band, min((number + 1) * band, texels), rows * width):
-                for column in range(0, min(width, texels - pair), CHUNK):
-                    count = min(CHUNK, width - column, texels - pair - column)
-                    for row in range(rows):
-                        begin, values = pair + row * width + column, made[row, :count]
-                        if plain[number] and linear:
-                            _decode_parameters(theta.reshape(-1), follow[begin], values.reshape(-1), begin, slot, pool)
-                            continue
-                        numbers = follow[begin : begin + count]
-                        _mixed(theta, start, weight, numbers, linear, original[begin : begin + count], values)
-                        _keep(values.reshape(-1), _u(begin), slot, pool)
-                    if halves:
-                        to = kept + pair // 4 + column // 2
-                        _halve(made.reshape(-1), _u(0), _u(CHUNK), _u(count), both, pool, _u(to))
+        made, both = np.zeros(3 * rows * CHUNK, np.float32), np.empty(3 * CHUNK, np.float32)
+        for pair in range(pairs * part // parts, pairs * (part + 1) // parts):
+            for column in range(0, width, CHUNK):
+                for row in range(rows):
+                    begin = (rows * pair + row) * width + column
+                    count = max(0, min(CHUNK, width - column, texels - begin))
+                    values = made[3 * row * CHUNK : 3 * (row * CHUNK + count)]
+                    if not plain[(rows * pair + row) * across + column // CHUNK]:
+                        _mixed(theta, start, weight, follow[begin : begin + count], values)
+                        if linear:
+                            _decode(values, _u(0), values, _u(0), _u(3 * count))
+                        else:
+                            _clip(values, _u(0), values, _u(0), _u(3 * count))
+                        _keep_fixed(original, _u(3 * begin), follow[begin : begin + count], values)
+                        _keep(values, _u(begin), slot, pool)
+                    elif linear:
+                        _decode_parameters(theta, follow[begin], values, begin, slot, pool)
+                    else:
+                        _clip(theta, _u(3 * follow[begin]), pool, _u(3 * begin), _u(3 * count))
+                if halves:
+                    to = kept + pair * width // 2 + column // 2
+                    _halve(made, _u(0), _u(CHUNK), _u(min(CHUNK, width - column)), both, pool, _u(to))
 
 
 @nb.njit(cache=True)
@@ -229,25 +225,38 @@ def _decode(theta, first, values, at, count):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _mixed(theta, start, weight, follow, linear, original, values):  # type: ignore[no-untyped-def]
-    """`values` of consecutive texels, some of which are fixed, held back, or follow others."""
+def _clip(theta, first, values, at, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        values[at + i] = min(max(theta[first + i], _f(0)), _f(1))
+
+
+@nb.njit(cache=True)
+def _mixed(theta, start, weight, follow, values):  # type: ignore[no-untyped-def]
+    """`values` of consecutive texels, which follow these parameters, some of which are held back."""
     held = False
-    for i in range(_u(values.shape[0])):
+    for i in range(_u(follow.shape[0])):
         k = _u(max(follow[i], 0))
         held |= weight[k] != _f(1)
-        values[i, 0], values[i, 1], values[i, 2] = theta[k, 0], theta[k, 1], theta[k, 2]
+        store(values, _u(3) * i, load(theta, _u(3) * k))
     if held:
-        for i in range(_u(values.shape[0])):
+        for i in range(_u(follow.shape[0])):
             k = _u(max(follow[i], 0))
-            _mask(values[i], start[k], weight[k])
-    if linear:
-        _decode(values.reshape(-1), _u(0), values.reshape(-1), _u(0), _u(3 * values.shape[0]))
-    else:
-        _clip(values.reshape(-1))
-    for i in range(_u(values.shape[0])):
-        fixed = follow[i] < 0
-        for channel in range(3):  # to assign a row takes three times as long
-            values[i, channel] = original[i, channel] if fixed else values[i, channel]
+            store(values, _u(3) * i, _mask(theta, start, weight, k))
+
+
+@nb.njit(cache=True, inline="always")
+def _mask(theta, start, weight, k):  # type: ignore[no-untyped-def]
+    """A parameter goes only as far from `start` as its mask says."""
+    first = load(start, _u(3) * k)
+    return fma(alike(weight[k]), fma(alike(_f(-1)), first, load(theta, _u(3) * k)), first)
+
+
+@nb.njit(cache=True)
+def _keep_fixed(original, begin, follow, values):  # type: ignore[no-untyped-def]
+    """Give texels that follow no parameter their original colour; these begin at number `begin`."""
+    for i in range(_u(follow.shape[0])):
+        if follow[i] < 0:
+            store(values, _u(3) * i, load(original, begin + _u(3) * i))
 
 
 @nb.njit(cache=True)
@@ -283,25 +292,23 @@ def _halve(values, low, high, width, both, result, to):  # type: ignore[no-untyp
 
 
 @nb.njit(cache=True)
-def _clip(values):  # type: ignore[no-untyped-def]
-    for i in range(values.shape[0]):
-        values[i] = min(max(values[i], _f(0)), _f(1))
-
-
-@nb.njit(cache=True)
-def _look_at_blocks(own, follow, weight, in_a_row, free, plain, band):  # type: ignore[no-untyped-def]
+def _look_at_blocks(own, follow, weight, in_a_row, free, plain, width):  # type: ignore[no-untyped-def]
     """See :class:`Parameters`."""
     for block in range(free.shape[0]):
         in_a_row[block] = _consecutive(own[block * BLOCK : (block + 1) * BLOCK])
         free[block] = _all_free(weight[block * BLOCK : (block + 1) * BLOCK])
+    across = (width + CHUNK - 1) // CHUNK
     for number in range(plain.shape[0]):
-        numbers = follow[number * band : (number + 1) * band]
+        row, column = number // across, number % across * CHUNK
+        numbers = follow[row * width + column : row * width + min(column + CHUNK, width)]
         plain[number] = _consecutive(numbers) and _all_free(weight[numbers[0] : numbers[0] + numbers.shape[0]])
 
 
 @nb.njit(cache=True)
 def _consecutive(numbers):  # type: ignore[no-untyped-def]
     """Whether each of `numbers`, the first of which may be negative, is one more than that before it."""
+    if numbers.shape[0] == 0:
+        return False
     gaps = np.int32(0)
     for i in range(numbers.shape[0]):
         gaps |= numbers[i] - numbers[0] - np.int32(i)
@@ -315,13 +322,6 @@ def _all_free(weights):  # type: ignore[no-untyped-def]
     for i in range(weights.shape[0]):
         held |= weights[i] != _f(1)
     return not held
-
-
-@nb.njit(cache=True, inline="always")
-def _mask(values, start, weight):  # type: ignore[no-untyped-def]
-    """Let `values` of one texel go only as far from `start` as its mask says."""
-    for channel in range(3):
-        values[channel] = start[channel] + weight * (values[channel] - start[channel])
 
 
 @nb.njit(cache=True, parallel=True, nogil=True)
@@ -390,10 +390,127 @@ def _add(values, at, count, result, to):  # type: ignore[no-untyped-def]
         result[to + i] += values[at + i]
 
 
+@nb.njit(cache=True, parallel=True, nogil=True)
+def _to_parameters(  # type: ignore[no-untyped-def]
+    grad, coarse, width, slot, theta, start, weight, own, padding, first, in_a_row, free, linear, result, parts
+):
+    parameters, blocks = own.shape[0], free.shape[0]
+    for part in nb.prange(parts):
+        masked, above = np.empty(3 * BLOCK, np.float32), np.empty(3 * BLOCK, np.float32)
+        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+            begin, end = block * BLOCK, min((block + 1) * BLOCK, parameters)
+            followed = first[begin] != first[end]
+            plain, done = linear and free[block] and not followed, begin
+            while done < end:
+                upto = end if in_a_row[block] else _run_end(own, done, end)
+                texel, at, count = _u(own[done]), _u(3 * done), _u(3 * (upto - done))
+                _spread_rows(coarse, _u(width), texel, above, count)
+                _sum_run(above, grad, slot, texel, theta, result, at, count, plain)
+                done = upto
+            if plain:
+                continue
+            sums, values = result[3 * begin : 3 * end], theta[3 * begin : 3 * end]
+            if followed:
+                _sum_padding(grad, coarse, width, slot, padding, first[begin : end + 1], sums)
+            if not free[block]:
+                values = masked[: 3 * (end - begin)]
+                _share(theta, start, weight, _u(begin), values, sums)
+            if linear:
+                _times_slope(sums, values)
+            else:
+                _keep_inside(sums, values)
+
+
+@nb.njit(cache=True)
+def _run_end(own, begin, end):  # type: ignore[no-untyped-def]
+    """Where the texels that follow one another end, of those from parameter `begin` on and before `end`."""
+    at = begin + 1
+    while at < end and own[at] == own[at - 1] + 1:
+        at += 1
+    return at
+
+
+@nb.njit(cache=True)
+def _spread_rows(coarse, width, texel, above, count):  # type: ignore[no-untyped-def]
+    """The first `count` numbers of `above` become what comes to consecutive texels from `texel` on by the level above,
+    if there is one."""
+    done, texels = _u(0), count // _u(3)
+    if not coarse.shape[0]:
+        above[:count] = 0
+        return
+    while done < texels:
+        row = (texel + done) // width
+        column = texel + done - row * width
+        first = (row >> _u(1)) * (width >> _u(1)) + (column >> _u(1))
+        many = min(width - column, texels - done)
+        _spread(coarse, first, column & _u(1), many, above, done)
+        done += many
+
+
+@nb.njit(cache=True)
+def _sum_run(above, grad, slot, texel, theta, result, at, count, sloped):  # type: ignore[no-untyped-def]
+    """`count` numbers of `result`, from number `at` on, become the gradients of consecutive texels from `texel` on:
+    what comes from `above`, and what comes to themselves; if they are to be `sloped`, times the slope of the transfer
+    function, in the same loop."""
+    done = _u(0)
+    while done < count:
+        block = texel >> _u(BITS)
+        many = min(_u(3) * (((block + _u(1)) << _u(BITS)) - texel), count - done)
+        prefetch_run(result, at, many)
+        if sloped:
+            prefetch_run(theta, at, many)
+        if slot[block] >= 0:
+            own = _u(3) * _row(slot, texel)
+            prefetch_run(grad, own, many)
+            if sloped:
+                _add_times_slope(above, done, grad, own, theta, result, at, many)
+            else:
+                _add_both(above, done, grad, own, result, at, many)
+        elif sloped:
+            _other_times_slope(above, done, theta, result, at, many)
+        else:
+            for i in range(many):
+                result[at + i] = above[done + i]
+        done, at, texel = done + many, at + many, (block + _u(1)) << _u(BITS)
+
+
+@nb.njit(cache=True)
+def _add_both(above, done, grad, own, result, at, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        result[at + i] = above[done + i] + grad[own + i]
+
+
+@nb.njit(cache=True)
+def _add_times_slope(above, done, grad, own, theta, result, at, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        value = theta[at + i]
+        slope = decoded_slope(value)
+        result[at + i] = (above[done + i] + grad[own + i]) * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+
+
+@nb.njit(cache=True)
+def _other_times_slope(above, done, theta, result, at, count):  # type: ignore[no-untyped-def]
+    for i in range(count):
+        value = theta[at + i]
+        slope = decoded_slope(value)
+        result[at + i] = above[done + i] * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+
+
+@nb.njit(cache=True)
+def _sum_padding(grad, coarse, width, slot, padding, first, sums):  # type: ignore[no-untyped-def]
+    """Add the gradients of all texels that follow others to `sums`."""
+    for i in range(_u(first.shape[0] - 1)):
+        if first[i] == first[i + _u(1)]:
+            continue
+        color = load(sums, _u(3) * i)
+        for q in range(_u(first[i]), _u(first[i + _u(1)])):
+            color = _with_texel(grad, coarse, width, slot, padding[q], color)
+        store(sums, _u(3) * i, color)
+
+
 @nb.njit(cache=True, inline="always")
-def _add_texel(grad, coarse, width, slot, texel, sums, at):  # type: ignore[no-untyped-def]
-    """Add the gradient of one texel, with what comes to it by the level above, to ``sums[at]``."""
-    color = load(sums, at)
+def _with_texel(grad, coarse, width, slot, texel, color):  # type: ignore[no-untyped-def]
+    """`color` and the gradient of one texel, with what comes to it by the level above."""
     if coarse.shape[0]:
         row = np.uint32(texel) // np.uint32(width)
         column = np.uint32(texel) - row * np.uint32(width)
@@ -401,124 +518,17 @@ def _add_texel(grad, coarse, width, slot, texel, sums, at):  # type: ignore[no-u
         color = fma(alike(_f(0.25)), load(coarse, _u(3) * above), color)
     if slot[_u(texel) >> _u(BITS)] >= 0:
         color = fma(alike(_f(1)), load(grad, _u(3) * _row(slot, _u(texel))), color)
-    store(sums, at, color)
-
-
-@nb.njit(cache=True, parallel=True, nogil=True)
-def _to_parameters(  # type: ignore[no-untyped-def]
-    grad, coarse, width, slot, theta, start, weight, own, padding, first, in_a_row, free, linear, result, parts
-):
-    parameters, blocks = own.shape[0], free.shape[0]
-    for part in nb.prange(parts):
-        masked, above = np.empty((BLOCK, 3), np.float32), np.empty(3 * BLOCK, np.float32)
-        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            begin, end = block * BLOCK, min((block + 1) * BLOCK, parameters)
-            sums, values = result[begin:end].reshape(-1), theta[begin:end]
-            followed = first[begin] != first[end]
-            if in_a_row[block]:
-                _spread_rows(coarse, _u(width), _u(own[begin]), above[: 3 * (end - begin)])
-                if linear and free[block] and not followed:
-                    _sum_free(above, grad, slot, _u(own[begin]), values.reshape(-1), sums)
-                    continue
-                _sum_row(above, grad, slot, _u(own[begin]), sums)
-            else:
-                _sum_texels(grad, coarse, width, slot, own[begin:end], sums)
-            if followed:
-                _sum_padding(grad, coarse, width, slot, padding, first[begin : end + 1], sums)
-            if not free[block]:
-                values = _masked(theta[begin:end], start[begin:end], weight[begin:end], masked[: end - begin], sums)
-            if linear:
-                _times_slope(sums, values.reshape(-1))
-            else:
-                _keep_inside(sums, values.reshape(-1))
+    return color
 
 
 @nb.njit(cache=True)
-def _masked(theta, start, weight, values, sums):  # type: ignore[no-untyped-def]
-    """Θ with its mask, written to `values`; what comes to it is a share of `sums`, which are changed."""
-    values[:] = theta
-    for i in range(_u(weight.shape[0])):
-        _mask(values[i], start[i], weight[i])
-        for channel in range(_u(3)):
-            sums[_u(3) * i + channel] *= weight[i]
-    return values
-
-
-@nb.njit(cache=True)
-def _sum_texels(grad, coarse, width, slot, own, sums):  # type: ignore[no-untyped-def]
-    """`sums` becomes the gradients of texels `own`."""
-    sums[:] = 0
-    for i in range(_u(own.shape[0])):
-        _add_texel(grad, coarse, width, slot, own[i], sums, _u(3) * i)
-
-
-@nb.njit(cache=True)
-def _sum_padding(grad, coarse, width, slot, padding, first, sums):  # type: ignore[no-untyped-def]
-    """Add the gradients of all texels that follow others to `sums`."""
-    for i in range(_u(first.shape[0] - 1)):
-        for q in range(first[i], first[i + _u(1)]):
-            _add_texel(grad, coarse, width, slot, padding[q], sums, _u(3) * i)
-
-
-@nb.njit(cache=True)
-def _spread_rows(coarse, width, texel, sums):  # type: ignore[no-untyped-def]
-    """`sums` becomes what comes to consecutive texels from `texel` on by the level above, if there is one."""
-    done, count = _u(0), _u(sums.shape[0]) // _u(3)
-    if not coarse.shape[0]:
-        sums[:] = 0
-        return
-    while done < count:
-        row = (texel + done) // width
-        column = texel + done - row * width
-        above = (row >> _u(1)) * (width >> _u(1)) + (column >> _u(1))
-        many = min(width - column, count - done)
-        _spread(coarse, above, column & _u(1), many, sums, done)
-        done += many
-
-
-@nb.njit(cache=True)
-def _sum_row(above, grad, slot, texel, sums):  # type: ignore[no-untyped-def]
-    """`sums` becomes the gradients of consecutive texels from `texel` on: what comes from `above`, and their own."""
-    sums[:] = above[: sums.shape[0]]
-    at, count = _u(0), _u(sums.shape[0])
-    while at < count:
-        block = texel >> _u(BITS)
-        many = min(_u(3) * (((block + _u(1)) << _u(BITS)) - texel), count - at)
-        if slot[block] >= 0:
-            _add(grad, _u(3) * _row(slot, texel), many, sums, at)
-        at, texel = at + many, (block + _u(1)) << _u(BITS)
-
-
-@nb.njit(cache=True)
-def _sum_free(above, grad, slot, texel, values, sums):  # type: ignore[no-untyped-def]
-    """As :func:`_sum_row`, times the slope of the transfer function at `values`, all in one loop."""
-    at, count = _u(0), _u(sums.shape[0])
-    while at < count:
-        block = texel >> _u(BITS)
-        many = min(_u(3) * (((block + _u(1)) << _u(BITS)) - texel), count - at)
-        prefetch_run(values, at, many)
-        prefetch_run(sums, at, many)
-        if slot[block] >= 0:
-            prefetch_run(grad, _u(3) * _row(slot, texel), many)
-            _add_times_slope(above, grad, _u(3) * _row(slot, texel), values, sums, at, many)
-        else:
-            _other_times_slope(above, values, sums, at, many)
-        at, texel = at + many, (block + _u(1)) << _u(BITS)
-
-
-@nb.njit(cache=True)
-def _add_times_slope(above, grad, first, values, sums, at, count):  # type: ignore[no-untyped-def]
-    for i in range(at, at + count):
-        slope = decoded_slope(values[i])
-        total = above[i] + grad[first + (i - at)]
-        sums[i] = total * (slope if values[i] >= _f(0) and values[i] <= _f(1) else _f(0))
-
-
-@nb.njit(cache=True)
-def _other_times_slope(above, values, sums, at, count):  # type: ignore[no-untyped-def]
-    for i in range(at, at + count):
-        slope = decoded_slope(values[i])
-        sums[i] = above[i] * (slope if values[i] >= _f(0) and values[i] <= _f(1) else _f(0))
+def _share(theta, start, weight, begin, values, sums):  # type: ignore[no-untyped-def]
+    """Parameters from `begin` on with their mask, written to `values`; of what comes to each in `sums` it takes a
+    share."""
+    for i in range(_u(values.shape[0] // 3)):
+        k = begin + i
+        store(values, _u(3) * i, _mask(theta, start, weight, k))
+        store(sums, _u(3) * i, fma(alike(weight[k]), load(sums, _u(3) * i), NOTHING))
 
 
 @nb.njit(cache=True)

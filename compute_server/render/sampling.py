@@ -61,7 +61,9 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
 
 def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
     """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``, which has to be float32 for merged samples; differentiable
-    with respect to it."""
+    with respect to it. Raises ValueError for a pool of another size than `transport` looks at."""
+    if transport.texels not in (None, len(pool)):
+        raise ValueError(f"These views look at a pool of {transport.texels} texels, not of {len(pool)}.")
     if isinstance(transport, Merged):
         return _Compiled.apply(pool, transport)  # type: ignore[no-any-return]
     if pool.dtype != torch.float32:

@@ -92,6 +92,11 @@ class Transport:
         """It is drawn from the whole pool."""
         return None
 
+    @property
+    def texels(self) -> int | None:
+        """How many texels that has; None: it does not say."""
+        return None if self.layout is None else self.layout.starts[-1]
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -117,6 +122,11 @@ class Merged:
     back: Weights
     base: Tensor
     excerpt: Excerpt | None = None
+
+    @property
+    def texels(self) -> int | None:
+        """How many texels its excerpt has; None: it does not say."""
+        return None if self.excerpt is None else self.excerpt.size
 
     @property
     def pixel(self) -> Tensor:

@@ -419,10 +419,12 @@ def test_an_excerpt_of_the_pool_is_drawn_as_the_whole_is_to_the_same_bits() -> N
     assert slope.count_nonzero() == part.excerpt.of_pool(slope).count_nonzero(), "some of the gradient is left out"
 
 
-def test_views_of_an_excerpt_refuse_the_pool_of_another() -> None:
+def test_views_refuse_a_pool_of_another_size_than_they_look_at() -> None:
     _, part, texels = _excerpt()
-    with pytest.raises(ValueError, match=f"not at {texels}"):
+    with pytest.raises(ValueError, match=f"not of {texels}"):
         accumulate(torch.rand(texels, 3), part)
+    with pytest.raises(ValueError, match="of 682 texels, not of 681"):
+        accumulate(torch.rand(681, 3), _mip_transport())
 
 
 @pytest.mark.parametrize("finest", [1, 100, 128, 500, 1024])

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compute_server.steppers import STEPPERS, MomentumSign, Octaves, Sign, momentum_reference, moved, project, stepper
+from compute_server.steppers import (
+    STEPPERS,
+    Adam,
+    MomentumSign,
+    Octaves,
+    Sign,
+    momentum_reference,
+    moved,
+    project,
+    stepper,
+)
 from shared.errors import InvalidInput
 
 START = torch.linspace(0.3, 0.7, 30).reshape(10, 3)
@@ -127,6 +137,15 @@ def test_octaves_work_on_cells_of_space() -> None:
     gradient = torch.tensor([[1.0], [0.0], [0.0], [0.0]]).expand(4, 3)
     far = Octaves(Sign, vertices, 3).move(gradient, 0.3)
     assert far[:, 0].tolist() == pytest.approx([-0.3, -0.2, -0.1, 0.0])
+
+
+def test_octaves_move_alike_however_a_gradient_lies_in_memory() -> None:
+    cells = torch.cartesian_prod(torch.arange(8), torch.arange(8))
+    slope = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)).T
+    for make in (Sign, MomentumSign, Adam):
+        torch.testing.assert_close(
+            Octaves(make, cells, 3).move(slope.clone(), 0.3), Octaves(make, cells, 3).move(slope.contiguous(), 0.3)
+        )
 
 
 def test_compiled_octaves_equal_those_of_torch() -> None:

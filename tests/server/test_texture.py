@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import msgspec
 import numpy as np
@@ -54,8 +55,8 @@ def scene(mesh: Mesh, texture: UvTexture | VertexTexture) -> Scene:
     return msgspec.structs.replace(bench_scene(16), mesh=mesh, texture=texture)
 
 
-def noise(size: int) -> UvTexture:
-    return UvTexture(RNG.integers(0, 256, (size, size, 3), np.uint8))
+def noise(height: int, width: int | None = None) -> UvTexture:
+    return UvTexture(RNG.integers(0, 256, (height, width or height, 3), np.uint8))
 
 
 def model(mesh: Mesh, texture: UvTexture | VertexTexture) -> TextureModel:
@@ -221,13 +222,15 @@ def test_the_pool_of_theta_is_the_pool_of_its_bytes_up_to_rounding() -> None:
     assert (exact - written).abs().max() < 2.4 / 1.055 * 0.5 / 255 + 1e-6  # half a level times the steepest slope
 
 
-# Rows of 200 do not begin where blocks of 1,024 texels do.
-@pytest.mark.parametrize("size", [16, 37, 64, 200])
+#: Heights and widths. Rows of 200 do not begin where blocks of 1,024 texels do, and those of 1,030 have three chunks.
+SHAPES = [(16, 16), (37, 37), (64, 64), (200, 200), (1, 300), (300, 2), (2, 600), (37, 200), (6, 1030)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
 @pytest.mark.parametrize("mask", [[1, 0.9, 0.5, 0], [1, 1, 1, 1]], ids=["masked", "free"])
-def test_the_compiled_pool_and_its_gradient_equal_the_definition(size: int, corners: list, mask: list) -> None:
-    found = model(quad(corners, mask), noise(size))
-    _compare_with_definition(found)
+def test_the_compiled_pool_and_its_gradient_equal_the_definition(shape: tuple, corners: list, mask: list) -> None:
+    _compare_with_definition(model(quad(corners, mask), noise(*shape)))
 
 
 @pytest.mark.parametrize("held", [1, 2, 67], ids=lambda count: f"{count} held")
@@ -251,16 +254,16 @@ def test_the_compiled_pool_of_vertex_colours_equals_the_definition() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3])
-@pytest.mark.parametrize("size", [16, 37, 64, 200, 600])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("corners", [LOWER_LEFT, WHOLE], ids=["padded", "covered"])
 @pytest.mark.parametrize("mask", [[1, 0.9, 0.5, 0], [1, 1, 1, 1]], ids=["masked", "free"])
 def test_an_excerpt_of_the_pool_and_its_gradient_equal_the_definition(
-    share: float, size: int, corners: list, mask: list
+    share: float, shape: tuple, corners: list, mask: list
 ) -> None:
-    """Blocks of the finest level here and there, none, or nearly all; 600 columns are two chunks."""
-    found = model(quad(corners, mask), noise(size))
-    blocks = torch.rand(-(-size * size // 128), generator=torch.Generator().manual_seed(size)) < share
-    texels = torch.arange(size * size)[blocks.repeat_interleave(128)[: size * size]]
+    """Blocks of the finest level here and there, or none."""
+    found, count = model(quad(corners, mask), noise(*shape)), math.prod(shape)
+    blocks = torch.rand(-(-count // 128), generator=torch.Generator().manual_seed(count)) < share
+    texels = torch.arange(count)[blocks.repeat_interleave(128)[:count]]
     _compare_with_definition(found, Excerpt.around(texels, found.levels.starts))
 
 
