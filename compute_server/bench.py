@@ -77,7 +77,7 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
             run()
         if name != "plain":  # that network comes last, and takes several times as much
             peak = _peak_rss_mb()
-    times = _in_turns(timers, given.repeats, device)
+    times = in_turns(timers, given.repeats, device)
     alone = [times[name] for name in times if name.startswith("classifier ")]
     classifier = [sum(turn) for turn in zip(*alone, strict=True)]
     found: dict[str, object] = {
@@ -115,7 +115,7 @@ def _untrained(name: str, device: torch.device) -> Classifier:
     return Classifier(spec, prepared_network(torchvision.models.get_model(name, weights=None)), device)
 
 
-def _in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
+def in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """How long each takes, in milliseconds, in each of so many turns: once, or on a GPU, whose host is ahead of it in a
     job too, a few times in a row."""
     times: dict[str, list[float]] = {name: [] for name in timers}

@@ -76,6 +76,10 @@ HEAD = (
     "| | classifier ms | fixed ms | ratio | spread | resampled ms | ratio | spread | first step s | memory MB |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
+FLATNESS = (
+    "Whole steps with fixed views, all sizes taking turns in one process: the rows above are minutes apart, in which a",
+    "machine changes as much.",
+)
 ON_CPU = (
     "A step goes back through the first convolutions of small networks only where the object reaches, which the pass",
     "alone does not: what it saves so may be as much as all of the rest of the step takes.",
@@ -109,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         for name, group in configurations.items()
         if name.startswith(tuple(wanted))
     }
-    found["peers"] = _peers(options.device)
+    found["flatness"] = _said_by("flatness", options.device, options.repeats)
+    found["peers"] = _said_by("peers", options.device)
     stem = "benchmarks" if options.device == "cpu" else "benchmarks-gpu"
     (DOCS / f"{stem}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (DOCS / f"{stem}.md").write_text("\n".join(_page(found, options.repeats)) + "\n", encoding="utf-8")
@@ -145,9 +150,10 @@ def _measured(device: str, repeats: int, options: dict[str, Any]) -> dict[str, A
     return {"options": options, **row}
 
 
-def _peers(device: str) -> list[str]:
-    """What ``bench.peers`` says, with a worker's environment like all that is measured: it makes others faster too."""
-    command = [sys.executable, "-m", "bench.peers", "--device", device]
+def _said_by(script: str, device: str, repeats: int = 7) -> list[str]:
+    """What another of these scripts says, with a worker's environment like all that is measured: it makes others faster
+    too."""
+    command = [sys.executable, "-m", f"bench.{script}", "--device", device, "--repeats", str(repeats)]
     return subprocess.check_output(command, env=worker_environment(), text=True).splitlines()
 
 
@@ -196,6 +202,7 @@ def _page(found: dict[str, Any], repeats: int) -> list[str]:
     lines += [f"A new process has imported the worker after {found['import_s']:.1f} s.", ""]
     for name, rows in found["groups"].items():
         lines += [f"## {name}", "", *HEAD, *(_line(row["options"], row) for row in rows), ""]
+    lines += ["## Large and small by turns", "", *FLATNESS, "", *(f"- {line}" for line in found["flatness"]), ""]
     lines += ["## Others doing the same", "", *(f"- {line}" for line in found["peers"])]
     return lines
 
