@@ -1,7 +1,7 @@
 """`python -m bench.figures` (in tests/; `make bench`): what a step costs over its classifiers, on this machine.
 
 Each row is a process of its own with a worker's environment (``assistive-server bench``). Writes docs/benchmarks.md and
-docs/benchmarks.json. Run it on a machine that does nothing else, and has 16 GB for the largest texture.
+docs/benchmarks.json. Run it on a machine that does nothing else, and has 20 GB for the largest texture.
 """
 
 from __future__ import annotations
