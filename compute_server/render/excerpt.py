@@ -10,7 +10,7 @@ from torch import Tensor
 
 #: Blocks have 2^BITS texels.
 BITS = 7
-#: So many texels are looked at at once, which bounds memory.
+#: So many texels are found their rows at once, which bounds memory.
 AT_ONCE = 1 << 20
 
 

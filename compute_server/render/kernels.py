@@ -60,18 +60,19 @@ def interpolate(
         flat(visibility.barycentric),
         pieces(visibility.view_start),
         geometry.faces,
-        _seen_from(matrices, eyes, visibility.width * visibility.height / 4),
+        _views(matrices, eyes, visibility.width * visibility.height / 4),
     )
     position, normal, uv, footprint = (torch.from_numpy(array) for array in arrays)
     return position, normal, uv, footprint
 
 
-def _seen_from(matrices: np.ndarray, eyes: np.ndarray, to_samples: float) -> np.ndarray:
-    """Of each view ``[N, 9] float32``: the row of its matrix that gives w, the eye, and what makes of the volume that
-    a triangle has with the eye the determinant of its corners' (x, y, w), in samples.
+def _views(matrices: np.ndarray, eyes: np.ndarray, to_samples: float) -> np.ndarray:
+    """What :func:`_interpolate` asks of each view, ``[N, 9] float32``: the row of its matrix that gives w, the eye e,
+    and a factor. Times n · (e − e_w · c), with n the cross product in :func:`faces` and c the last corner, that gives
+    the determinant of the corners' (x, y, w) but for its sign, in samples.
 
-    The eye e is what all three rows map to 0, and so are their cofactors, which are a multiple of it: by Cauchy and
-    Binet that determinant is the same multiple of det(a, b, c, e)."""
+    All three rows map e to 0, and so they do their cofactors, which are a multiple of it: by Cauchy and Binet the
+    determinant is the same multiple of det(a, b, c, e)."""
     rows = matrices[:, [0, 1, 3]]
     cofactors = [np.linalg.det(np.delete(rows, column, axis=2)) for column in range(4)]
     scale = np.linalg.norm(cofactors, axis=0) / np.linalg.norm(eyes, axis=1) * to_samples

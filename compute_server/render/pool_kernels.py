@@ -1,7 +1,7 @@
 """From a texture's parameters to its pool of linear colours and back, compiled for the CPU in few passes over memory.
 
-Stands for ``TextureModel.pool_reference``, equal to it and its gradient by test. Colours are decoded a block at a time,
-so that what lies between two loops stays in the cache.
+Stands for ``TextureModel.pool_reference``, equal to it and its gradient by test. Colours are decoded a chunk at a time,
+and gradients put together a block of parameters at a time, so that what lies between two loops stays in the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .excerpt import BITS, Excerpt
 from .taps import MipLayout
 from .vectors import NOTHING, alike, fma, load, prefetch_run, store, store_twice
 
+#: So many parameters are taken together; not the blocks of an excerpt, which are of texels.
 BLOCK = 1024
 #: So many texels of two rows are made at once: they stay in the innermost cache until the level above has been made.
 CHUNK = 512
@@ -129,7 +130,7 @@ def _place(
     halves: bool,
     pool: Tensor,
 ) -> None:
-    """Write the finest level of a pool, and the second if it `halves`."""
+    """Write the finest level of a pool, and the second if it `halves`. Not `linear` only where the excerpt is all."""
     run: Any = _place_texels
     masked = flat(theta), flat(start), flat(weight)
     owners = where.follow, where.plain, where.width, flat(original)
@@ -166,32 +167,34 @@ def _levels(layout: MipLayout, excerpt: Excerpt) -> tuple[np.ndarray, np.ndarray
 def _place_texels(  # type: ignore[no-untyped-def]
     theta, start, weight, follow, plain, width, original, linear, slot, kept, halves, pool, parts
 ):
+    """Chunk by chunk, of two rows in turn if the pool `halves`: `made` has both until the second level's texels are
+    made of them. `kept` is where that level begins."""
     texels, across = follow.shape[0], (width + CHUNK - 1) // CHUNK
     rows = 2 if halves else 1
     pairs = (texels + rows * width - 1) // (rows * width)
     for part in nb.prange(parts):
-        made, both = np.zeros(3 * rows * CHUNK, np.float32), np.empty(3 * CHUNK, np.float32)
+        made, sums = np.zeros(3 * rows * CHUNK, np.float32), np.empty(3 * CHUNK, np.float32)
         for pair in range(pairs * part // parts, pairs * (part + 1) // parts):
             for column in range(0, width, CHUNK):
                 for row in range(rows):
                     begin = (rows * pair + row) * width + column
-                    count = max(0, min(CHUNK, width - column, texels - begin))
+                    count = min(CHUNK, width - column, texels - begin)
                     values = made[3 * row * CHUNK : 3 * (row * CHUNK + count)]
                     if not plain[(rows * pair + row) * across + column // CHUNK]:
-                        _mixed(theta, start, weight, follow[begin : begin + count], values)
+                        _masked(theta, start, weight, follow[begin : begin + count], values)
                         if linear:
                             _decode(values, _u(0), values, _u(0), _u(3 * count))
                         else:
                             _clip(values, _u(0), values, _u(0), _u(3 * count))
-                        _keep_fixed(original, _u(3 * begin), follow[begin : begin + count], values)
-                        _keep(values, _u(begin), slot, pool)
+                        _restore(original, _u(3 * begin), follow[begin : begin + count], values)
+                        _to_excerpt(values, _u(begin), slot, pool)
                     elif linear:
                         _decode_parameters(theta, follow[begin], values, begin, slot, pool)
                     else:
                         _clip(theta, _u(3 * follow[begin]), pool, _u(3 * begin), _u(3 * count))
                 if halves:
                     to = kept + pair * width // 2 + column // 2
-                    _halve(made, _u(0), _u(CHUNK), _u(min(CHUNK, width - column)), both, pool, _u(to))
+                    _halve(made, _u(0), _u(CHUNK), _u(min(CHUNK, width - column)), sums, pool, _u(to))
 
 
 @nb.njit(cache=True)
@@ -204,14 +207,15 @@ def _decode_parameters(theta, first, values, begin, slot, pool):  # type: ignore
         count = _u(3) * (min(end, (block + _u(1)) << _u(BITS)) - texel)
         prefetch_run(theta, _u(3) * _u(first) + at, count)
         if slot[block] >= 0:
-            _decode_to_both(theta, _u(3) * _u(first) + at, values, at, pool, _u(3) * _row(slot, texel), count)
+            _decode_and_keep(theta, _u(3) * _u(first) + at, values, at, pool, _u(3) * _row(slot, texel), count)
         else:
             _decode(theta, _u(3) * _u(first) + at, values, at, count)
         at, texel = at + count, (block + _u(1)) << _u(BITS)
 
 
 @nb.njit(cache=True)
-def _decode_to_both(theta, first, values, at, pool, to, count):  # type: ignore[no-untyped-def]
+def _decode_and_keep(theta, first, values, at, pool, to, count):  # type: ignore[no-untyped-def]
+    """As :func:`_decode`, and written to the pool too."""
     for i in range(count):
         value = decoded(min(max(theta[first + i], _f(0)), _f(1)))
         values[at + i] = value
@@ -219,20 +223,21 @@ def _decode_to_both(theta, first, values, at, pool, to, count):  # type: ignore[
 
 
 @nb.njit(cache=True)
-def _decode(theta, first, values, at, count):  # type: ignore[no-untyped-def]
+def _decode(given, start, values, at, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        values[at + i] = decoded(min(max(theta[first + i], _f(0)), _f(1)))
+        values[at + i] = decoded(min(max(given[start + i], _f(0)), _f(1)))
 
 
 @nb.njit(cache=True)
-def _clip(theta, first, values, at, count):  # type: ignore[no-untyped-def]
+def _clip(given, start, values, at, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        values[at + i] = min(max(theta[first + i], _f(0)), _f(1))
+        values[at + i] = min(max(given[start + i], _f(0)), _f(1))
 
 
 @nb.njit(cache=True)
-def _mixed(theta, start, weight, follow, values):  # type: ignore[no-untyped-def]
-    """`values` of consecutive texels, which follow these parameters, some of which are held back."""
+def _masked(theta, start, weight, follow, values):  # type: ignore[no-untyped-def]
+    """`values` of consecutive texels, by the parameters that they `follow`, with the mask. Those that follow none get
+    any colour: see :func:`_restore`."""
     held = False
     for i in range(_u(follow.shape[0])):
         k = _u(max(follow[i], 0))
@@ -252,15 +257,15 @@ def _mask(theta, start, weight, k):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _keep_fixed(original, begin, follow, values):  # type: ignore[no-untyped-def]
-    """Give texels that follow no parameter their original colour; these begin at number `begin`."""
+def _restore(original, at, follow, values):  # type: ignore[no-untyped-def]
+    """Give texels that follow no parameter their original colour; the first's begins at number `at` of `original`."""
     for i in range(_u(follow.shape[0])):
         if follow[i] < 0:
-            store(values, _u(3) * i, load(original, begin + _u(3) * i))
+            store(values, _u(3) * i, load(original, at + _u(3) * i))
 
 
 @nb.njit(cache=True)
-def _keep(values, begin, slot, pool):  # type: ignore[no-untyped-def]
+def _to_excerpt(values, begin, slot, pool):  # type: ignore[no-untyped-def]
     """Write the texels from `begin` on to where the excerpt has them."""
     done, end = begin, begin + _u(values.shape[0]) // _u(3)
     while done < end:
@@ -280,15 +285,15 @@ def _row(slot, texel):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _halve(values, low, high, width, both, result, to):  # type: ignore[no-untyped-def]
+def _halve(values, low, high, width, sums, result, to):  # type: ignore[no-untyped-def]
     """Texels of the level above, from texel `to` on, from two rows of `width` texels, which begin at texels `low` and
-    `high`; `both` has room for a row."""
+    `high`; `sums` has room for a row."""
     for i in range(_u(3) * width):
-        both[i] = values[_u(3) * low + i] + values[_u(3) * high + i]
+        sums[i] = values[_u(3) * low + i] + values[_u(3) * high + i]
     quarter = alike(_f(0.25))
     for column in range(width >> _u(1)):
-        left = fma(quarter, load(both, _u(6) * column), NOTHING)
-        store(result, _u(3) * (to + column), fma(quarter, load(both, _u(6) * column + _u(3)), left))
+        left = fma(quarter, load(sums, _u(6) * column), NOTHING)
+        store(result, _u(3) * (to + column), fma(quarter, load(sums, _u(6) * column + _u(3)), left))
 
 
 @nb.njit(cache=True)
@@ -306,9 +311,7 @@ def _look_at_blocks(own, follow, weight, in_a_row, free, plain, width):  # type:
 
 @nb.njit(cache=True)
 def _consecutive(numbers):  # type: ignore[no-untyped-def]
-    """Whether each of `numbers`, the first of which may be negative, is one more than that before it."""
-    if numbers.shape[0] == 0:
-        return False
+    """Whether `numbers` are those of parameters (not −1), each one more than that before it."""
     gaps = np.int32(0)
     for i in range(numbers.shape[0]):
         gaps |= numbers[i] - numbers[0] - np.int32(i)
@@ -317,7 +320,7 @@ def _consecutive(numbers):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def _all_free(weights):  # type: ignore[no-untyped-def]
-    """Whether the mask holds nothing back of a block: mostly so, but along the edges of a mask."""
+    """Whether the mask holds back none of these: mostly so, but along its edges."""
     held = False
     for i in range(weights.shape[0]):
         held |= weights[i] != _f(1)
@@ -396,29 +399,30 @@ def _to_parameters(  # type: ignore[no-untyped-def]
 ):
     parameters, blocks = own.shape[0], free.shape[0]
     for part in nb.prange(parts):
-        masked, above = np.empty(3 * BLOCK, np.float32), np.empty(3 * BLOCK, np.float32)
+        masked, shares = np.empty(3 * BLOCK, np.float32), np.empty(3 * BLOCK, np.float32)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             begin, end = block * BLOCK, min((block + 1) * BLOCK, parameters)
             followed = first[begin] != first[end]
-            plain, done = linear and free[block] and not followed, begin
+            # Then one loop does all.
+            sloped, done = linear and free[block] and not followed, begin
             while done < end:
                 upto = end if in_a_row[block] else _run_end(own, done, end)
                 texel, at, count = _u(own[done]), _u(3 * done), _u(3 * (upto - done))
-                _spread_rows(coarse, _u(width), texel, above, count)
-                _sum_run(above, grad, slot, texel, theta, result, at, count, plain)
+                _spread_rows(coarse, _u(width), texel, shares, count)
+                _sum_run(shares, grad, slot, texel, theta, result, at, count, sloped)
                 done = upto
-            if plain:
+            if sloped:
                 continue
             sums, values = result[3 * begin : 3 * end], theta[3 * begin : 3 * end]
             if followed:
                 _sum_padding(grad, coarse, width, slot, padding, first[begin : end + 1], sums)
             if not free[block]:
                 values = masked[: 3 * (end - begin)]
-                _share(theta, start, weight, _u(begin), values, sums)
+                _apply_mask(theta, start, weight, _u(begin), values, sums)
             if linear:
                 _times_slope(sums, values)
             else:
-                _keep_inside(sums, values)
+                _nothing_where_clipped(sums, values)
 
 
 @nb.njit(cache=True)
@@ -431,27 +435,27 @@ def _run_end(own, begin, end):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _spread_rows(coarse, width, texel, above, count):  # type: ignore[no-untyped-def]
-    """The first `count` numbers of `above` become what comes to consecutive texels from `texel` on by the level above,
+def _spread_rows(coarse, width, texel, shares, count):  # type: ignore[no-untyped-def]
+    """The first `count` numbers of `shares` become what comes to consecutive texels from `texel` on by the level above,
     if there is one."""
     done, texels = _u(0), count // _u(3)
     if not coarse.shape[0]:
-        above[:count] = 0
+        shares[:count] = 0
         return
     while done < texels:
         row = (texel + done) // width
         column = texel + done - row * width
         first = (row >> _u(1)) * (width >> _u(1)) + (column >> _u(1))
         many = min(width - column, texels - done)
-        _spread(coarse, first, column & _u(1), many, above, done)
+        _spread(coarse, first, column & _u(1), many, shares, done)
         done += many
 
 
 @nb.njit(cache=True)
-def _sum_run(above, grad, slot, texel, theta, result, at, count, sloped):  # type: ignore[no-untyped-def]
+def _sum_run(shares, grad, slot, texel, theta, result, at, count, sloped):  # type: ignore[no-untyped-def]
     """`count` numbers of `result`, from number `at` on, become the gradients of consecutive texels from `texel` on:
-    what comes from `above`, and what comes to themselves; if they are to be `sloped`, times the slope of the transfer
-    function, in the same loop."""
+    their `shares` of the level above, and what comes to themselves; if they are to be `sloped`, times the slope of the
+    transfer function, in the same loop."""
     done = _u(0)
     while done < count:
         block = texel >> _u(BITS)
@@ -463,37 +467,38 @@ def _sum_run(above, grad, slot, texel, theta, result, at, count, sloped):  # typ
             own = _u(3) * _row(slot, texel)
             prefetch_run(grad, own, many)
             if sloped:
-                _add_times_slope(above, done, grad, own, theta, result, at, many)
+                _add_times_slope(shares, done, grad, own, theta, result, at, many)
             else:
-                _add_both(above, done, grad, own, result, at, many)
+                _add_own(shares, done, grad, own, result, at, many)
         elif sloped:
-            _other_times_slope(above, done, theta, result, at, many)
+            _shares_times_slope(shares, done, theta, result, at, many)
         else:
             for i in range(many):
-                result[at + i] = above[done + i]
+                result[at + i] = shares[done + i]
         done, at, texel = done + many, at + many, (block + _u(1)) << _u(BITS)
 
 
 @nb.njit(cache=True)
-def _add_both(above, done, grad, own, result, at, count):  # type: ignore[no-untyped-def]
+def _add_own(shares, done, grad, own, result, at, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        result[at + i] = above[done + i] + grad[own + i]
+        result[at + i] = shares[done + i] + grad[own + i]
 
 
 @nb.njit(cache=True)
-def _add_times_slope(above, done, grad, own, theta, result, at, count):  # type: ignore[no-untyped-def]
+def _add_times_slope(shares, done, grad, own, theta, result, at, count):  # type: ignore[no-untyped-def]
     for i in range(count):
         value = theta[at + i]
         slope = decoded_slope(value)
-        result[at + i] = (above[done + i] + grad[own + i]) * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+        result[at + i] = (shares[done + i] + grad[own + i]) * (slope if value >= _f(0) and value <= _f(1) else _f(0))
 
 
 @nb.njit(cache=True)
-def _other_times_slope(above, done, theta, result, at, count):  # type: ignore[no-untyped-def]
+def _shares_times_slope(shares, done, theta, result, at, count):  # type: ignore[no-untyped-def]
+    """Of texels that the excerpt leaves out."""
     for i in range(count):
         value = theta[at + i]
         slope = decoded_slope(value)
-        result[at + i] = above[done + i] * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+        result[at + i] = shares[done + i] * (slope if value >= _f(0) and value <= _f(1) else _f(0))
 
 
 @nb.njit(cache=True)
@@ -512,6 +517,7 @@ def _sum_padding(grad, coarse, width, slot, padding, first, sums):  # type: igno
 def _with_texel(grad, coarse, width, slot, texel, color):  # type: ignore[no-untyped-def]
     """`color` and the gradient of one texel, with what comes to it by the level above."""
     if coarse.shape[0]:
+        # Of 32 bits: a longer division takes several times as long.
         row = np.uint32(texel) // np.uint32(width)
         column = np.uint32(texel) - row * np.uint32(width)
         above = _u((row >> np.uint32(1)) * (np.uint32(width) >> np.uint32(1)) + (column >> np.uint32(1)))
@@ -522,9 +528,8 @@ def _with_texel(grad, coarse, width, slot, texel, color):  # type: ignore[no-unt
 
 
 @nb.njit(cache=True)
-def _share(theta, start, weight, begin, values, sums):  # type: ignore[no-untyped-def]
-    """Parameters from `begin` on with their mask, written to `values`; of what comes to each in `sums` it takes a
-    share."""
+def _apply_mask(theta, start, weight, begin, values, sums):  # type: ignore[no-untyped-def]
+    """`values` become the parameters from `begin` on with their mask; `sums` are multiplied by it."""
     for i in range(_u(values.shape[0] // 3)):
         k = begin + i
         store(values, _u(3) * i, _mask(theta, start, weight, k))
@@ -540,7 +545,7 @@ def _times_slope(sums, values):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def _keep_inside(sums, values):  # type: ignore[no-untyped-def]
+def _nothing_where_clipped(sums, values):  # type: ignore[no-untyped-def]
     """Multiply by nothing where values are clipped."""
     for i in range(sums.shape[0]):
         sums[i] = sums[i] if (values[i] >= _f(0)) & (values[i] <= _f(1)) else _f(0)

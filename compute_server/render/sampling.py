@@ -61,7 +61,7 @@ def vertex_taps(geometry: Geometry, gbuffer: GBuffer) -> Taps:
 
 def accumulate(pool: Tensor, transport: Prepared) -> Tensor:
     """Linear pictures ``[N, H, W, 3]`` of a pool ``[M, 3]``, which has to be float32 for merged samples; differentiable
-    with respect to it. Raises ValueError for a pool of another size than `transport` looks at."""
+    with respect to it. Raises ValueError for a pool of another size than `transport` says."""
     if transport.texels not in (None, len(pool)):
         raise ValueError(f"These views look at a pool of {transport.texels} texels, not of {len(pool)}.")
     if isinstance(transport, Merged):

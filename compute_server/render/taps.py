@@ -94,7 +94,7 @@ class Transport:
 
     @property
     def texels(self) -> int | None:
-        """How many texels that has; None: it does not say."""
+        """How many texels that pool has; None: listed taps do not say."""
         return None if self.layout is None else self.layout.starts[-1]
 
 

@@ -118,7 +118,8 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 @nb.njit(cache=True)
 def prefetch_run(values, at, count):  # type: ignore[no-untyped-def]
-    """Before `count` numbers (uint64) from `at` on are read: have the cache fetch as many that come AHEAD of them."""
+    """Before `count` numbers of four bytes from `at` on (both uint64) are read: have the cache fetch as many that come
+    AHEAD of them, 16 to a line."""
     for k in range(np.uint64(0), count, np.uint64(16)):
         prefetch(values, at + np.uint64(AHEAD) + k)
 
