@@ -73,8 +73,7 @@ def measure(given: argparse.Namespace) -> dict[str, object]:
         timers["resampled"]()
     peak = None
     for name, run in timers.items():
-        for _ in range(2 if device.type == "cpu" else CALLS_BEFORE + 2):
-            run()
+        warm_up(run, device)
         if name != "plain":  # that network comes last, and takes several times as much
             peak = _peak_rss_mb()
     times = in_turns(timers, given.repeats, device)
@@ -113,6 +112,12 @@ def _untrained(name: str, device: torch.device) -> Classifier:
             f"torchvision has no classifier named {name!r}.", hint="--random-weights is for its networks."
         )
     return Classifier(spec, prepared_network(torchvision.models.get_model(name, weights=None)), device)
+
+
+def warm_up(run: Callable[[], None], device: torch.device) -> None:
+    """Run until another run takes no longer than those to come; on a GPU that is when all is replayed."""
+    for _ in range(2 if device.type == "cpu" else CALLS_BEFORE + 2):
+        run()
 
 
 def in_turns(timers: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:

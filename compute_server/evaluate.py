@@ -111,8 +111,5 @@ def _joined(parts: Sequence[Figures]) -> Figures:
 @torch.no_grad()
 def render(renderer: Renderer, pool: Tensor, views: Sequence[View], size: int, samples: int) -> Tensor:
     """Display-encoded pictures ``[N, size, size, 3]`` of a pool, in chunks, on the CPU."""
-    chunks = [
-        renderer.draw(pool, renderer.prepare(views[start : start + CHUNK], size, samples)).cpu()
-        for start in range(0, len(views), CHUNK)
-    ]
+    chunks = in_chunks(lambda chunk: renderer.draw(pool, renderer.prepare(chunk, size, samples)).cpu(), views)
     return torch.cat(chunks) if chunks else torch.zeros(0, size, size, 3)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .render.compiled import flat
-from .render.vectors import NOTHING, alike, fma, load, prefetch, store
+from .render.vectors import NOTHING, alike, fma, load, prefetch_row, store
 
 #: Values that are summed up together.
 BLOCK = 4096
@@ -111,7 +111,7 @@ def _block_sums(values, order, first, result):  # type: ignore[no-untyped-def]
     for block in nb.prange(first.shape[0] - 1):
         total = NOTHING
         for at in range(_u(first[block]), _u(first[block + 1])):
-            prefetch(values, _u(3) * _u(order[min(at + _u(AHEAD), _u(order.shape[0] - 1))]))
+            prefetch_row(values, order, at + _u(AHEAD))
             total = fma(alike(_f(1)), load(values, _u(3) * _u(order[at])), total)
         store(result, _u(3 * block), total)
 
@@ -121,7 +121,7 @@ def _add_blocks(far, order, first, above):  # type: ignore[no-untyped-def]
     for block in nb.prange(first.shape[0] - 1):
         color = load(above, _u(3 * block))
         for at in range(_u(first[block]), _u(first[block + 1])):
-            prefetch(far, _u(3) * _u(order[min(at + _u(AHEAD), _u(order.shape[0] - 1))]))
+            prefetch_row(far, order, at + _u(AHEAD))
             cell = _u(3) * _u(order[at])
             store(far, cell, fma(alike(_f(1)), color, load(far, cell)))
 

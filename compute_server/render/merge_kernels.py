@@ -21,7 +21,7 @@ from .compiled import flat
 from .excerpt import Excerpt
 from .sampling_kernels import listed
 from .taps import Merged, MipLayout, MipTaps, Taps, Transport, Weights
-from .vectors import NOTHING, fma, load, prefetch, store
+from .vectors import NOTHING, fma, load, prefetch, prefetch_row, store
 
 #: About so many are looked at at once.
 SAMPLES = 1 << 16
@@ -152,7 +152,7 @@ def _multiply(row, start, column, weight, colors, base, result, parts):  # type:
             color = load(base, to) if base.shape[0] else NOTHING
             for q in range(_u(start[i]), _u(start[i + _u(1)])):
                 prefetch(weight, _u(3) * (q + _u(AHEAD)))
-                prefetch(colors, _u(3) * _u(column[min(q + _u(AHEAD), _u(count - 1))]))
+                prefetch_row(colors, column, q + _u(AHEAD))
                 color = fma(load(weight, _u(3) * q), load(colors, _u(3) * _u(column[q])), color)
             store(result, to, color)
             done = to + _u(3)

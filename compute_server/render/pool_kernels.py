@@ -180,21 +180,31 @@ def _place_texels(  # type: ignore[no-untyped-def]
                     begin = (rows * pair + row) * width + column
                     count = min(CHUNK, width - column, texels - begin)
                     values = made[3 * row * CHUNK : 3 * (row * CHUNK + count)]
+                    numbers = follow[begin : begin + count]
                     if not plain[(rows * pair + row) * across + column // CHUNK]:
-                        _masked(theta, start, weight, follow[begin : begin + count], values)
-                        if linear:
-                            _decode(values, _u(0), values, _u(0), _u(3 * count))
-                        else:
-                            _clip(values, _u(0), values, _u(0), _u(3 * count))
-                        _restore(original, _u(3 * begin), follow[begin : begin + count], values)
-                        _to_excerpt(values, _u(begin), slot, pool)
+                        _make_chunk(theta, start, weight, numbers, original, linear, values, begin, slot, pool)
                     elif linear:
-                        _decode_parameters(theta, follow[begin], values, begin, slot, pool)
+                        _decode_parameters(theta, numbers[0], values, begin, slot, pool)
                     else:
-                        _clip(theta, _u(3 * follow[begin]), pool, _u(3 * begin), _u(3 * count))
+                        _clip(theta, _u(3 * numbers[0]), pool, _u(3 * begin), _u(3 * count))
                 if halves:
                     to = kept + pair * width // 2 + column // 2
                     _halve(made, _u(0), _u(CHUNK), _u(min(CHUNK, width - column)), sums, pool, _u(to))
+
+
+@nb.njit(cache=True)
+def _make_chunk(  # type: ignore[no-untyped-def]
+    theta, start, weight, follow, original, linear, values, begin, slot, pool
+):
+    """`values` of texels from `begin` on some of which are held back, or follow others or none; the excerpt gets
+    them."""
+    _masked(theta, start, weight, follow, values)
+    if linear:
+        _decode(values, _u(0), values, _u(0), _u(values.shape[0]))
+    else:
+        _clip(values, _u(0), values, _u(0), _u(values.shape[0]))
+    _restore(original, _u(3 * begin), follow, values)
+    _to_excerpt(values, _u(begin), slot, pool)
 
 
 @nb.njit(cache=True)
@@ -203,14 +213,14 @@ def _decode_parameters(theta, first, values, begin, slot, pool):  # type: ignore
     excerpt has of them is written there too, in the same loop: memory is slow, and has to be kept busy."""
     at, texel, end = _u(0), _u(begin), _u(begin) + _u(values.shape[0]) // _u(3)
     while texel < end:
-        block = texel >> _u(BITS)
-        count = _u(3) * (min(end, (block + _u(1)) << _u(BITS)) - texel)
+        upto = _block_end(texel, end)
+        count = _u(3) * (upto - texel)
         prefetch_run(theta, _u(3) * _u(first) + at, count)
-        if slot[block] >= 0:
+        if slot[texel >> _u(BITS)] >= 0:
             _decode_and_keep(theta, _u(3) * _u(first) + at, values, at, pool, _u(3) * _row(slot, texel), count)
         else:
             _decode(theta, _u(3) * _u(first) + at, values, at, count)
-        at, texel = at + count, (block + _u(1)) << _u(BITS)
+        at, texel = at + count, upto
 
 
 @nb.njit(cache=True)
@@ -269,13 +279,18 @@ def _to_excerpt(values, begin, slot, pool):  # type: ignore[no-untyped-def]
     """Write the texels from `begin` on to where the excerpt has them."""
     done, end = begin, begin + _u(values.shape[0]) // _u(3)
     while done < end:
-        block = done >> _u(BITS)
-        upto = min(end, (block + _u(1)) << _u(BITS))
-        if slot[block] >= 0:
+        upto = _block_end(done, end)
+        if slot[done >> _u(BITS)] >= 0:
             to, at = _u(3) * _row(slot, done), _u(3) * (done - begin)
             for i in range(_u(3) * (upto - done)):
                 pool[to + i] = values[at + i]
         done = upto
+
+
+@nb.njit(cache=True, inline="always")
+def _block_end(texel, end):  # type: ignore[no-untyped-def]
+    """Where the texels of an excerpt's block that come after `texel` end, or are to end."""
+    return min(end, ((texel >> _u(BITS)) + _u(1)) << _u(BITS))
 
 
 @nb.njit(cache=True, inline="always")
@@ -456,14 +471,14 @@ def _sum_run(shares, grad, slot, texel, theta, result, at, count, sloped):  # ty
     """`count` numbers of `result`, from number `at` on, become the gradients of consecutive texels from `texel` on:
     their `shares` of the level above, and what comes to themselves; if they are to be `sloped`, times the slope of the
     transfer function, in the same loop."""
-    done = _u(0)
-    while done < count:
-        block = texel >> _u(BITS)
-        many = min(_u(3) * (((block + _u(1)) << _u(BITS)) - texel), count - done)
+    done, end = _u(0), texel + count // _u(3)
+    while texel < end:
+        upto = _block_end(texel, end)
+        many = _u(3) * (upto - texel)
         prefetch_run(result, at, many)
         if sloped:
             prefetch_run(theta, at, many)
-        if slot[block] >= 0:
+        if slot[texel >> _u(BITS)] >= 0:
             own = _u(3) * _row(slot, texel)
             prefetch_run(grad, own, many)
             if sloped:
@@ -475,7 +490,7 @@ def _sum_run(shares, grad, slot, texel, theta, result, at, count, sloped):  # ty
         else:
             for i in range(many):
                 result[at + i] = shares[done + i]
-        done, at, texel = done + many, at + many, (block + _u(1)) << _u(BITS)
+        done, at, texel = done + many, at + many, upto
 
 
 @nb.njit(cache=True)
@@ -487,18 +502,14 @@ def _add_own(shares, done, grad, own, result, at, count):  # type: ignore[no-unt
 @nb.njit(cache=True)
 def _add_times_slope(shares, done, grad, own, theta, result, at, count):  # type: ignore[no-untyped-def]
     for i in range(count):
-        value = theta[at + i]
-        slope = decoded_slope(value)
-        result[at + i] = (shares[done + i] + grad[own + i]) * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+        result[at + i] = (shares[done + i] + grad[own + i]) * _slope(theta[at + i])
 
 
 @nb.njit(cache=True)
 def _shares_times_slope(shares, done, theta, result, at, count):  # type: ignore[no-untyped-def]
     """Of texels that the excerpt leaves out."""
     for i in range(count):
-        value = theta[at + i]
-        slope = decoded_slope(value)
-        result[at + i] = shares[done + i] * (slope if value >= _f(0) and value <= _f(1) else _f(0))
+        result[at + i] = shares[done + i] * _slope(theta[at + i])
 
 
 @nb.njit(cache=True)
@@ -538,10 +549,15 @@ def _apply_mask(theta, start, weight, begin, values, sums):  # type: ignore[no-u
 
 @nb.njit(cache=True)
 def _times_slope(sums, values):  # type: ignore[no-untyped-def]
-    """Multiply by the slope of the transfer function, and by nothing where values are clipped."""
     for i in range(sums.shape[0]):
-        slope = decoded_slope(values[i])
-        sums[i] *= slope if values[i] >= _f(0) and values[i] <= _f(1) else _f(0)
+        sums[i] *= _slope(values[i])
+
+
+@nb.njit(cache=True, inline="always")
+def _slope(value):  # type: ignore[no-untyped-def]
+    """That of the transfer function; none where it clips."""
+    slope = decoded_slope(value)
+    return slope if value >= _f(0) and value <= _f(1) else _f(0)
 
 
 @nb.njit(cache=True)

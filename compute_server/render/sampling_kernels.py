@@ -145,9 +145,7 @@ def _gather_mips(  # type: ignore[no-untyped-def]
         index, weight = np.empty(8 * BLOCK, np.int32), np.empty(8 * BLOCK, np.float32)
         for first in range(begin, end, _u(BLOCK)):
             many = min(_u(BLOCK), end - first)
-            for values in (place, light):
-                prefetch_run(values, _u(3) * first, _u(3) * many)
-            prefetch_run(pixel, first, many)
+            _prefetch_samples(place, light, pixel, first, many)
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k
@@ -156,6 +154,14 @@ def _gather_mips(  # type: ignore[no-untyped-def]
                 if _between_levels(place, p):
                     color = _mixed(pool, index, weight, k + _u(4 * BLOCK), color)
                 _add(picture, pixel[p], color, light, p)
+
+
+@nb.njit(cache=True)
+def _prefetch_samples(place, light, pixel, first, many):  # type: ignore[no-untyped-def]
+    """Before `many` samples from `first` on are drawn: what is known of some that come after them."""
+    prefetch_run(place, _u(3) * first, _u(3) * many)
+    prefetch_run(light, _u(3) * first, _u(3) * many)
+    prefetch_run(pixel, first, many)
 
 
 @nb.njit(cache=True, inline="always")
@@ -242,9 +248,7 @@ def _scatter_mips(  # type: ignore[no-untyped-def]
         end = _u(count * (part + 1) // parts)
         for first in range(_u(count * part // parts), end, _u(BLOCK)):
             many = min(_u(BLOCK), end - first)
-            for values in (place, light):
-                prefetch_run(values, _u(3) * first, _u(3) * many)
-            prefetch_run(pixel, first, many)
+            _prefetch_samples(place, light, pixel, first, many)
             _find_taps(place, first, many, rows, columns, index, weight)
             for k in range(many):
                 p = first + k

@@ -125,6 +125,12 @@ def prefetch_run(values, at, count):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True, inline="always")
+def prefetch_row(colors, rows, at):  # type: ignore[no-untyped-def]
+    """Have the cache fetch the colour in row ``rows[at]`` of the flat `colors`, or in that of the last."""
+    prefetch(colors, np.uint64(3) * np.uint64(rows[min(at, np.uint64(rows.shape[0] - 1))]))
+
+
+@nb.njit(cache=True, inline="always")
 def alike(x):  # type: ignore[no-untyped-def]
     """A weight for all channels."""
     return x, x, x, x

@@ -14,10 +14,9 @@ from collections.abc import Mapping
 import msgspec
 import torch
 
-from compute_server.bench import PLAIN, in_turns, step_timers
+from compute_server.bench import PLAIN, in_turns, step_timers, warm_up
 from compute_server.bench_scene import bench_scene
 from compute_server.problem import make_problem
-from compute_server.replay import CALLS_BEFORE
 from shared import messages as m
 from shared.scene import Scene
 
@@ -43,8 +42,7 @@ def _compared(scenes: Mapping[str, Scene], settings: m.Settings, device: torch.d
     for name, scene in scenes.items():
         problem = make_problem(m.Job(id="flatness", scene=scene, settings=settings), device)
         timers[name] = step_timers(problem, problem.size)[0]["fixed"]
-        for _ in range(CALLS_BEFORE + 2):
-            timers[name]()
+        warm_up(timers[name], device)
     found = {name: statistics.median(times) for name, times in in_turns(timers, repeats, device).items()}
     low, high = min(found.values()), max(found.values())
     each = ", ".join(f"{name} {took:.1f} ms" for name, took in found.items())
