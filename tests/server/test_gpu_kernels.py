@@ -3,7 +3,12 @@ interpreter."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,15 +143,27 @@ def test_gathering_equals_its_definition(name: str) -> None:
     assert torch.equal(transport.base, base)
 
 
+@pytest.mark.parametrize("width", [3, 4])
 @pytest.mark.parametrize("name", OPERATORS)
-def test_scattering_is_the_gradient_of_the_definition(name: str) -> None:
+def test_scattering_is_the_gradient_of_the_definition(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_kernels, "_texel_width", lambda _: width)
     transport, texels = OPERATORS[name]
     pool = torch.rand(texels, 3, device=DEVICE, dtype=torch.float64).requires_grad_()
     grad = torch.rand(transport.base.shape, device=DEVICE)
     accumulate_reference(pool, transport).backward(grad.double())
     assert pool.grad is not None
-    found = gpu_kernels.scatter(grad, transport, texels).double()
-    torch.testing.assert_close(found, pool.grad, rtol=2e-5, atol=1e-6)
+    found = gpu_kernels.scatter(grad, transport, texels)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found.double(), pool.grad, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("capability", "width"), [((8, 9), 3), ((9, 0), 4), ((12, 0), 4)])
+def test_gradients_of_texels_lie_four_numbers_apart_where_memory_adds_four(
+    capability: tuple[int, int], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert gpu_kernels._texel_width(torch.device("cuda")) == width
+    assert gpu_kernels._texel_width(torch.device("cpu")) == 3
 
 
 def _linear() -> Tensor:
@@ -186,3 +203,51 @@ def test_a_plane_without_samples_takes_no_light() -> None:
     empty = torch.zeros(0, 3, device=DEVICE)
     found = gpu_kernels.radiance([LightState(name="dark", lights=())], empty, empty, torch.tensor([0, 0]), 1.0, [POWER])
     assert found.shape == (0, 3)
+
+
+# --- machine code, for GPUs that need not be here -------------------------------------------------------------------
+
+#: Turing, Ampere, Hopper, and Blackwell as it is in workstations.
+CAPABILITIES = ("75", "80", "90", "120")
+
+
+@pytest.fixture(scope="module")
+def machine_code(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """PTX of each kernel, by compute capability."""
+    root = Path(__file__).parents[2]
+    away = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (root, root / "tests", os.environ.get("PYTHONPATH", ""))))}
+    cache = {"TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+    command = [sys.executable, "-m", "helpers.triton_ahead", *CAPABILITIES]
+    done = subprocess.run(command, env=away | paths | cache, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_each_kernel_compiles_for_each_kind_of_gpu(machine_code: dict[str, dict[str, str]], capability: str) -> None:
+    written = {name for name, each in vars(gpu_kernels).items() if name.startswith("_") and hasattr(each, "arg_names")}
+    called = {name.split()[0] for name in machine_code[capability]}
+    shared = {"_three", "_put", "_projected", "_row", "_at_least", "_less", "_tap", "_add", "_add_lit", "_lit_gradient"}
+    assert called == written - shared
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_samples_are_not_exchanged_between_threads(machine_code: dict[str, dict[str, str]], capability: str) -> None:
+    """All but the least distance of a view's samples is found for each alone; an exchange stops all threads."""
+    waits = {
+        name.split()[0]: ptx.count("bar.sync")
+        for name, ptx in machine_code[capability].items()
+        if " width 4" not in name
+    }
+    del waits["_find_nearest"]
+    assert set(waits.values()) == {0}
+
+
+def test_hopper_adds_a_texels_gradient_at_once(machine_code: dict[str, dict[str, str]]) -> None:
+    ptx = {name: each for name, each in machine_code["90"].items() if " width 4" in name}
+    assert {name.split()[0] for name in ptx} == {"_scatter", "_scatter_mips"}
+    for each in ptx.values():
+        assert "add.v4.f32" in each
+        assert "bar.sync" not in each
