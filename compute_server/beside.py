@@ -1,8 +1,10 @@
-"""Work on a GPU beside the main stream: what the host has to wait for there does not wait for all that is under way."""
+"""Work on a GPU beside the main stream: so that the host need not wait for all that is under way, or so that what fills
+only a part of the GPU is done at once."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -35,6 +37,35 @@ class Beside:
             if tensor.is_cuda:
                 tensor.record_stream(current)  # its memory is not given away before this stream is done with it
         return made
+
+
+def side_by_side(makes: Sequence[Callable[[], Tensor]], device: torch.device) -> list[Tensor]:
+    """What each of `makes` gives, for the current stream to use; a GPU works on all at once, as far as it has room.
+
+    So it does on their gradients, as torch goes back through each on the stream that it was made on, and in a CUDA
+    graph, which this may be a part of. The first is made on the current stream, as all are on a CPU.
+    """
+    if device.type != "cuda":
+        return [make() for make in makes]
+    current = torch.cuda.current_stream(device)
+    begun = current.record_event()
+    found = [make() for make in makes[:1]]
+    streams = [_stream(device, number) for number in range(1, len(makes))]
+    for stream, make in zip(streams, makes[1:], strict=True):
+        stream.wait_event(begun)
+        with torch.cuda.stream(stream):
+            found.append(make())
+    # No memory of theirs can be given away too early: what comes next on their streams waits for the current one.
+    for stream in streams:
+        current.wait_stream(stream)
+    return found
+
+
+@functools.cache
+def _stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    """Always the same, as the memory that a stream has held is not used by others."""
+    del number
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _tensors(made: object) -> Iterator[Tensor]:

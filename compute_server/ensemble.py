@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ from shared import messages as m
 from shared.errors import InvalidInput
 from shared.targets import Target
 
+from .beside import side_by_side
 from .classifiers import Classifier
 from .classifiers.precision import tf32
 from .objectives import combined, confidence, constant, objective
@@ -52,7 +54,8 @@ def ensemble_loss(
     """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``. `needed`, see
     :meth:`Classifier.logits`."""
     loss_of = objective(settings.objective)
-    logits = [classifier.training_logits(images, needed) for classifier in classifiers]
+    asked = [functools.partial(classifier.training_logits, images, needed) for classifier in classifiers]
+    logits = side_by_side(asked, classifiers[0].device)
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
     weights = constant(tuple(settings.weights) or (1.0,) * len(losses), losses.dtype, losses.device)
     return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)

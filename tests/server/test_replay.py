@@ -15,7 +15,7 @@ from helpers.jobs import Recorder, small_job
 from torch import Tensor
 
 from compute_server import optimize
-from compute_server.beside import Beside
+from compute_server.beside import Beside, side_by_side
 from compute_server.optimize import (
     VALIDATE_EVERY,
     Batch,
@@ -109,7 +109,16 @@ def _batch(problem: Problem) -> Prepared:
 
 
 @on_cuda
-@pytest.mark.parametrize("settings", [{}, {"augment": ("crop", "blur")}, {"smoothness": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"augment": ("crop", "blur")},
+        {"smoothness": 0.1},
+        {"models": ("efficientnet_lite0", "efficientnet_lite1")},
+    ],
+    ids=str,
+)
 def test_a_step_on_cuda_has_the_gradient_of_one_on_the_cpu(settings: dict[str, Any]) -> None:
     slopes = []
     for device in (torch.device("cpu"), CUDA):
@@ -260,3 +269,45 @@ def test_what_is_made_beside_the_main_stream_of_cuda_is_whole_when_it_is_used() 
 
     totals = [beside(functools.partial(made, number)).values.double().sum() for number in range(8)]
     assert [float(total) for total in totals] == [200.0 * number * size for number in range(8)]
+
+
+# --- side by side ---------------------------------------------------------------------------------------------------
+
+
+def _powers(given: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of three powers, of which the first is given too."""
+    powers = [functools.partial(torch.pow, given, exponent) for exponent in (2, 3, 4)]
+    found = side_by_side(powers, given.device)
+    return torch.stack(found).sum(dim=0), found[0]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
+def test_side_by_side_each_is_what_it_is_alone_and_so_is_its_gradient_replayed_too(device: str) -> None:
+    replays = Replays()
+    for number in range(CALLS_BEFORE + 3):
+        given = torch.tensor([1.0, 2.0 + number], device=device, requires_grad=True)
+        total, first = replays("powers", _powers, given)
+        total.sum().backward()
+        exact = given.detach().cpu()
+        assert first.tolist() == (exact**2).tolist()
+        assert total.tolist() == (exact**2 + exact**3 + exact**4).tolist()
+        assert given.grad is not None
+        assert given.grad.tolist() == (2 * exact + 3 * exact**2 + 4 * exact**3).tolist()
+
+
+@on_cuda
+def test_side_by_side_on_cuda_three_take_less_than_two_one_after_another() -> None:
+    def nap() -> Tensor:
+        torch.cuda._sleep(50_000_000)
+        return torch.zeros(1, device=CUDA)
+
+    def took(naps: int) -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        side_by_side([nap] * naps, CUDA)
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end))
+
+    took(3)
+    assert took(3) < 2 * took(1)
