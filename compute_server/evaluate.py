@@ -20,6 +20,7 @@ from .render.renderer import Renderer
 #: Views are drawn and classified this many at a time, which bounds memory.
 CHUNK = 16
 
+Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
@@ -57,12 +58,13 @@ def evaluate(
     ]
 
 
-def in_chunks(work: Callable[[Sequence[View]], Made], views: Sequence[View]) -> list[Made]:
-    """What `work` gives of some of `views` at a time, and of fewer where the device's memory asks for that."""
+def in_chunks(work: Callable[[Sequence[Item]], Made], items: Sequence[Item], count: int = CHUNK) -> list[Made]:
+    """What `work` gives of `count` of `items` (views, say) at a time, and of fewer where the device's memory asks for
+    that."""
     found: list[Made] = []
-    start, count = 0, CHUNK
-    while start < len(views):
-        chunk = views[start : start + count]
+    start = 0
+    while start < len(items):
+        chunk = items[start : start + count]
         try:
             found.append(work(chunk))
         except torch.cuda.OutOfMemoryError:

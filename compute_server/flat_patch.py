@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional
 from shared.errors import JobFailed
 
 from .ensemble import as_precise
+from .evaluate import in_chunks
 from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, goes_on, schedule
 from .problem import Problem
 from .render.color import from_bytes
@@ -81,17 +83,25 @@ def _gradient(
     free = patch.detach().requires_grad_()
     images = pasted(free, backgrounds, problem.size, rng)
     began = time.perf_counter()
+
+    def judged(some: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        seen = images.detach()[list(some)].requires_grad_()
+        loss, certainty = classifier_loss(problem, seen)
+        share = loss * (len(some) / len(images))
+        return share.detach(), certainty, torch.autograd.grad(share, seen)[0]
+
     with as_precise(problem.classifiers, images.detach()):
-        loss, certainty = classifier_loss(problem, images)
-        loss.backward()  # type: ignore[no-untyped-call]
+        parts = in_chunks(judged, range(len(images)), problem.pictures_at_once or len(images))
+    shares, certainties, slopes = zip(*parts, strict=True)
+    images.backward(torch.cat(slopes))  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    value = float(loss.detach())
+    value = float(sum(shares))
     if not math.isfinite(value):
         raise JobFailed(f"The loss became {value} at step {step + 1}.")
     report = StepReport(
         step=step + 1,
         loss=value,
-        confidence=certainty,
+        confidence=torch.cat(certainties),
         pictures=images.detach(),
         theta=patch,
         seconds=0.0,

@@ -12,6 +12,7 @@ from torch.nn import functional
 from shared.scene import View
 
 from .classifiers import Classifier
+from .evaluate import in_chunks
 from .objectives import margin
 from .problem import Problem
 from .render.color import from_bytes
@@ -35,14 +36,18 @@ def gradient_importance(
     """
     covered = covered_places(problem)
     encoded = from_bytes(texture).requires_grad_()
-    for start in range(0, len(views), CHUNK):
-        transport = problem.renderer.prepare(views[start : start + CHUNK], problem.size, problem.job.settings.samples)
+    slope = torch.zeros_like(encoded)
+
+    def add(some: Sequence[View]) -> None:
+        transport = problem.renderer.prepare(some, problem.size, problem.job.settings.samples)
         images = problem.renderer.draw(problem.texture.pool_of_encoded(encoded), transport)
         losses = [margin(classifier.logits(images), problem.target).sum() for classifier in classifiers]
-        (torch.stack(losses).sum() / (len(losses) * len(views))).backward()  # type: ignore[no-untyped-call]
-    assert encoded.grad is not None
+        mean = torch.stack(losses).sum() / (len(losses) * len(views))
+        slope.add_(torch.autograd.grad(mean, encoded)[0])
+
+    in_chunks(add, views, min(CHUNK, problem.pictures_at_once or CHUNK))
     theta = encoded.detach()
-    found = (encoded.grad * (theta - theta[covered].mean(dim=0))).sum(dim=1).abs() * covered
+    found = (slope * (theta - theta[covered].mean(dim=0))).sum(dim=1).abs() * covered
     return smoothed(problem, found).cpu()
 
 

@@ -42,9 +42,6 @@ from .steppers import Octaves, Stepper, moved, stepper
 from .texel_surface import triangle_areas
 from .views import fixed_views, generators, random_views
 
-#: A CPU takes so many views at once, always the same: memory stays bounded, and the bytes of a job do not depend on how
-#: much there is. A GPU takes as many as it can hold.
-AT_ONCE = 32
 #: On a CPU, fixed views are kept up to so many pixels (167 views of 224²; 1.5 to 2 GB where the object covers a third);
 #: the rest are made ready again when it is their turn. A GPU keeps what its memory holds.
 KEPT_PIXELS = 1 << 23
@@ -425,7 +422,7 @@ class _Batches:
         of = renderer.prepare_kept if kept else renderer.prepare
 
         def prepare() -> Batch:
-            most = AT_ONCE if self._problem.device.type == "cpu" else len(views)
+            most = self._problem.pictures_at_once or len(views)
             size = self._trace.at_once or math.ceil(len(views) / math.ceil(len(views) / most))
             chunks = [views[start : start + size] for start in range(0, len(views), size)]
             samples = self._problem.job.settings.samples

@@ -27,6 +27,9 @@ from .replay import Replays
 from .texel_surface import TexelSurface, texel_surface, vertex_surface
 from .texture import TextureModel, free_weights, texture_model
 
+#: A CPU takes so many pictures at once, or fewer, that of all their classifiers keep no more than so many bytes for the
+#: gradient. Always the same: memory stays bounded, and the bytes of a job do not depend on how much there is.
+AT_ONCE, KEPT_BYTES = 32, 4 << 30
 #: Edge of the pictures in which is looked whether a mask or a site can be seen.
 SIGHT = 128
 
@@ -54,6 +57,15 @@ class Problem:
     def size(self) -> int:
         """The side of training pictures: the largest that a classifier wants; others see them resized."""
         return max(classifier.spec.size for classifier in self.classifiers)
+
+    @functools.cached_property
+    def pictures_at_once(self) -> int | None:
+        """How many pictures' gradient is asked of the classifiers at once, on a CPU; None: a GPU takes as many as it
+        can hold."""
+        if self.device.type != "cpu":
+            return None
+        kept = sum(classifier.kept_per_picture for classifier in self.classifiers)
+        return max(1, min(AT_ONCE, KEPT_BYTES // kept))
 
     @functools.cached_property
     def replays(self) -> Replays:

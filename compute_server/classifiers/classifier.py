@@ -5,6 +5,8 @@ Not for finding or loading weights (`registry`) and not for losses.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -69,6 +71,26 @@ class Classifier:
         with torch.autocast("cuda", torch.float16):
             return self.logits(images).float()
 
+    @functools.cached_property
+    def kept_per_picture(self) -> int:
+        """Bytes that torch keeps of each picture until it has gone back through the network, in float32. A whole pass
+        takes about a third more, small networks' twice as much: 6 MB are kept by EfficientNet-Lite0, 1.5 GB by
+        EfficientNet-B7."""
+        own = {_storage(each) for each in (*self.network.parameters(), *self.network.buffers())}
+        kept: dict[int, int] = {}
+
+        def keep(values: Tensor) -> Tensor:
+            if _storage(values) not in own:
+                kept[_storage(values)] = values.untyped_storage().nbytes()
+            return values
+
+        size = self.spec.size
+        images = torch.zeros(1, size, size, 3, device=self.device, requires_grad=True)
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+            logits = self.logits(images)
+        del logits  # until then no storage has been given away, and none is counted as another
+        return sum(kept.values())
+
     def _resized(self, images: Tensor) -> Tensor:
         """[N, H, W, 3] -> [N, size, size, 3]."""
         size = (self.spec.size, self.spec.size)
@@ -77,3 +99,7 @@ class Classifier:
         planar = images.permute(0, 3, 1, 2)
         resized = functional.interpolate(planar, size=size, mode="bilinear", align_corners=False, antialias=True)
         return resized.permute(0, 2, 3, 1)
+
+
+def _storage(values: Tensor) -> int:
+    return values.untyped_storage().data_ptr()

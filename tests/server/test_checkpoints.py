@@ -14,6 +14,7 @@ import torch
 from helpers.jobs import Recorder, small_job
 
 from compute_server import mining, optimize
+from compute_server import problem as problems
 from compute_server.bench_scene import bench_scene
 from compute_server.checkpoints import FileKeeper, Paused
 from compute_server.classifiers import Classifier
@@ -139,12 +140,24 @@ def test_a_step_too_large_for_the_devices_memory_is_taken_in_parts_and_the_resul
 def test_more_views_than_a_cpu_takes_at_once_are_taken_in_even_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = make_problem(job_of(steps=1, views=5, augment=()), CPU)
     whole = optimise(problem, Recorder())
-    monkeypatch.setattr(optimize, "AT_ONCE", 3)
+    monkeypatch.setattr(problems, "AT_ONCE", 3)
+    problem = dataclasses.replace(problem)  # which knows nothing yet
     batches = optimize._Batches(problem, optimize.Trace(theta=problem.texture.start))
     assert [len(views) for views, _ in batches.take(problem.texture.start, 0).parts] == [3, 2]
     parts = optimise(problem, Recorder())
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-3)
     assert parts.notes == []
+
+
+def test_a_cpu_takes_fewer_views_at_once_where_classifiers_keep_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = ("efficientnet_lite0", "efficientnet_lite1")
+    one, both, least = (make_problem(job_of(models=each), CPU) for each in (models[:1], models, models[:1]))
+    kept = [classifier.kept_per_picture for classifier in both.classifiers]
+    monkeypatch.setattr(problems, "KEPT_BYTES", 3 * sum(kept) - 1)
+    assert both.pictures_at_once == 2
+    assert one.pictures_at_once == (3 * sum(kept) - 1) // kept[0]
+    monkeypatch.setattr(problems, "KEPT_BYTES", 1)
+    assert least.pictures_at_once == 1
 
 
 def test_hard_views_are_looked_for_in_parts_where_memory_is_short() -> None:

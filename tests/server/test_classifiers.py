@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import operator
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -772,3 +774,35 @@ def test_on_cuda_training_gradients_point_where_those_of_float32_do(name: str) -
     with as_precise([here], images):
         training = gradient_of(here.training_logits, images)[1]
     assert functional.cosine_similarity(single.flatten(), training.flatten(), dim=0) >= 0.99
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import pathlib, torch, torchvision
+from compute_server.classifiers import torchvision_models
+from compute_server.classifiers.classifier import Classifier
+from compute_server.classifiers.folding import prepared
+
+def peak():  # of this program alone: rusage's begins with that of the one that started it
+    said = pathlib.Path("/proc/self/status").read_text()
+    return int(said.split("VmHWM:")[1].split()[0]) * 1024
+
+spec = torchvision_models.find("densenet121")
+classifier = Classifier(spec, prepared(torchvision.models.densenet121(weights=None)), torch.device("cpu"))
+kept, before = classifier.kept_per_picture, peak()
+images = torch.rand(8, spec.size, spec.size, 3).requires_grad_()
+classifier.training_logits(images).sum().backward()
+print(8 * kept / (peak() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory one program has held at most")
+def test_most_of_what_a_pass_takes_is_what_is_kept_of_each_picture() -> None:
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert 0.7 < float(done.stdout) < 1
+
+
+def test_weights_are_not_counted_with_what_is_kept_of_pictures(classifier: Classifier) -> None:
+    weights = sum(each.nbytes for each in classifier.network.state_dict().values())
+    assert 0 < classifier.kept_per_picture < weights

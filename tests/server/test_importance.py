@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import msgspec
@@ -12,6 +13,7 @@ from helpers.jobs import Recorder, small_job
 from PIL import Image
 from torch import Tensor
 
+from compute_server import problem as problems
 from compute_server.bench_scene import bench_scene
 from compute_server.importance import covered_places, gradient_importance, importance_picture
 from compute_server.jobs import run_job
@@ -53,6 +55,14 @@ def test_importance_is_what_the_margin_changes_by_when_a_texel_fades_to_the_mean
         farther[texel] -= 0.02 * (mean - encoded[texel])
         change = abs(mean_margin(problem, farther) - mean_margin(problem, nearer)) / 0.04
         assert change == pytest.approx(float(found[texel]), rel=0.15)
+
+
+def test_importance_is_the_same_with_fewer_views_at_once(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    texture, views = problem.texture.original, fixed_views(problem.job.scene.rig)[:3]
+    whole = gradient_importance(problem, texture, views, problem.classifiers)
+    monkeypatch.setattr(problems, "AT_ONCE", 2)
+    parts = gradient_importance(dataclasses.replace(problem), texture, views, problem.classifiers)
+    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4 * float(whole.max()))
 
 
 def test_what_no_view_shows_does_not_matter_and_ranks_below_what_one_shows(problem: Problem) -> None:

@@ -14,6 +14,7 @@ from helpers.jobs import Recorder, small_job
 from helpers.scenes import camera, vertex_texture
 from PIL import Image
 
+from compute_server import problem as problems
 from compute_server.bench_scene import bench_scene
 from compute_server.jobs import run_job
 from compute_server.sites import covers, on_patch
@@ -159,6 +160,17 @@ def test_the_flat_baselines_loss_falls() -> None:
     run_job(job, CPU, seen)
     losses = [report.loss for report in seen.reports]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.5
+
+
+def test_the_flat_baseline_is_the_same_with_fewer_pictures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+    for at_once in (32, 2):
+        monkeypatch.setattr(problems, "AT_ONCE", at_once)
+        seen = Recorder()
+        run_job(small_job(patch=0.05, method="flat", steps=3, views=5, augment=()), CPU, seen)
+        assert all(report.confidence.shape == (5,) for report in seen.reports)
+        losses.append([report.loss for report in seen.reports])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 
 def behind(scene: Scene) -> Scene:
