@@ -122,7 +122,7 @@ class Octaves:
         self._parents, self._sizes = [], []
         for _ in range(1, count):
             cells, parent = _halved(cells)
-            self._parents.append(parent)
+            self._parents.append(parent.to(torch.int32))
             self._sizes.append(len(cells))
         self._on_cpu = cells.device.type == "cpu"
         on_cpu = zip(self._parents, self._sizes, strict=True) if self._on_cpu else ()
@@ -150,7 +150,7 @@ class Octaves:
         """How far cells go, with their blocks."""
         if self._on_cpu and far.dtype == torch.float32:
             return stepper_kernels.add_blocks(far, *self._children[octave], above)
-        return far + above[self._parents[octave]]
+        return far + above.index_select(0, self._parents[octave])
 
     def state(self) -> dict[str, Tensor]:
         """See :class:`Stepper`."""
