@@ -32,7 +32,7 @@ from .classifiers.folding import prepared as prepared_network
 from .ensemble import as_precise
 from .jobs import choose_device
 from .objectives import cross_entropy
-from .optimize import Told, ask, mover, runs_ahead
+from .optimize import Told, ask, drawn, mover, runs_ahead
 from .problem import Problem, make_problem
 from .render.taps import Prepared, Transport
 from .replay import CALLS_BEFORE
@@ -180,7 +180,7 @@ def step_timers(problem: Problem, size: int) -> tuple[dict[str, Callable[[], Non
     walker, theta = mover(problem), problem.texture.start
     late: Told | None = None
     with torch.no_grad():
-        pictures = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original, fixed.excerpt), fixed)
+        pictures = drawn(problem, theta, fixed)
 
     def step(batch: Prepared = fixed) -> None:
         nonlocal theta, late

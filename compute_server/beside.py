@@ -50,14 +50,19 @@ def side_by_side(makes: Sequence[Callable[[], Tensor]], device: torch.device) ->
     current = torch.cuda.current_stream(device)
     begun = current.record_event()
     found = [make() for make in makes[:1]]
-    streams = [_stream(device, number) for number in range(1, len(makes))]
-    for stream, make in zip(streams, makes[1:], strict=True):
-        stream.wait_event(begun)
-        with torch.cuda.stream(stream):
-            found.append(make())
-    # No memory of theirs can be given away too early: what comes next on their streams waits for the current one.
-    for stream in streams:
-        current.wait_stream(stream)
+    forked = []
+    try:
+        for number, make in enumerate(makes[1:]):
+            stream = _stream(device, number)
+            stream.wait_event(begun)
+            forked.append(stream)
+            with torch.cuda.stream(stream):
+                found.append(make())
+    finally:
+        # Whatever happens: a graph whose streams have not come together again cannot even be given up.
+        # No memory of theirs can be given away too early: what comes next on them waits for the current stream.
+        for stream in forked:
+            current.wait_stream(stream)
     return found
 
 

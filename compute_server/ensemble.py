@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,15 +50,58 @@ def ensemble_loss(
     target: Target,
     settings: m.Settings | m.ImageSettings,
     needed: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``. `needed`, see
-    :meth:`Classifier.logits`."""
+    """The loss of pictures ``[N, H, W, 3]``, and the first classifier's confidence in each ``[N]``.
+
+    `needed`, see :meth:`Classifier.logits`. With `weights` ``[M]`` (see :func:`whole_loss`) it is the sum of the
+    classifiers' losses under them.
+    """
+    losses, certainty = _losses(classifiers, images, target, settings, needed)
+    return _combined(losses, settings) if weights is None else (losses * weights).sum(), certainty
+
+
+@torch.no_grad()
+def whole_loss(
+    classifiers: Sequence[Classifier],
+    parts: Iterable[tuple[float, Tensor]],
+    target: Target,
+    settings: m.Settings | m.ImageSettings,
+) -> tuple[Tensor, Tensor] | None:
+    """Where the worst classifier counts most: the loss of pictures that come in parts, each with its share of them all,
+    and how fast it grows with the loss of each classifier, ``[M]``, which depends on all parts. None: the loss is the
+    mean of the parts' losses, and so is its gradient."""
+    if len(classifiers) == 1 or settings.ensemble == "mean":
+        return None
+    losses = torch.zeros(len(classifiers), device=classifiers[0].device)
+    for share, images in parts:
+        with as_precise(classifiers, images):
+            losses += share * _losses(classifiers, images, target, settings)[0]
+    with torch.enable_grad():
+        whole = _combined(losses.requires_grad_(), settings)
+        (weights,) = torch.autograd.grad(whole, losses)
+    return whole.detach(), weights
+
+
+def _losses(
+    classifiers: Sequence[Classifier],
+    images: Tensor,
+    target: Target,
+    settings: m.Settings | m.ImageSettings,
+    needed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The mean loss of pictures by each classifier, ``[M]``, and the first one's confidence in each picture."""
     loss_of = objective(settings.objective)
+    images = images.view_as(images)  # where gradients meet that were made side by side: torch warns of leaves
     asked = [functools.partial(classifier.training_logits, images, needed) for classifier in classifiers]
     logits = side_by_side(asked, classifiers[0].device)
     losses = torch.stack([loss_of(each, target).mean() for each in logits])
+    return losses, confidence(logits[0].detach(), target)
+
+
+def _combined(losses: Tensor, settings: m.Settings | m.ImageSettings) -> Tensor:
     weights = constant(tuple(settings.weights) or (1.0,) * len(losses), losses.dtype, losses.device)
-    return combined(losses, weights, settings.ensemble), confidence(logits[0].detach(), target)
+    return combined(losses, weights, settings.ensemble)
 
 
 @torch.no_grad()

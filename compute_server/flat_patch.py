@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from torch.nn import functional
 
 from shared.errors import JobFailed
 
-from .ensemble import as_precise
-from .evaluate import in_chunks
+from .ensemble import as_precise, whole_loss
 from .optimize import Checkpoint, Forgetful, Keeper, Observer, StepReport, Trace, classifier_loss, goes_on, schedule
 from .problem import Problem
 from .render.color import from_bytes
@@ -83,31 +81,38 @@ def _gradient(
     free = patch.detach().requires_grad_()
     images = pasted(free, backgrounds, problem.size, rng)
     began = time.perf_counter()
-
-    def judged(some: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        seen = images.detach()[list(some)].requires_grad_()
-        loss, certainty = classifier_loss(problem, seen)
-        share = loss * (len(some) / len(images))
-        return share.detach(), certainty, torch.autograd.grad(share, seen)[0]
-
-    with as_precise(problem.classifiers, images.detach()):
-        parts = in_chunks(judged, range(len(images)), problem.pictures_at_once or len(images))
-    shares, certainties, slopes = zip(*parts, strict=True)
-    images.backward(torch.cat(slopes))  # type: ignore[no-untyped-call]
+    value, certainty, slope = _judged(problem, images.detach())
+    images.backward(slope)  # type: ignore[no-untyped-call]
     assert free.grad is not None
-    value = float(sum(shares))
     if not math.isfinite(value):
         raise JobFailed(f"The loss became {value} at step {step + 1}.")
     report = StepReport(
         step=step + 1,
         loss=value,
-        confidence=torch.cat(certainties),
+        confidence=certainty,
         pictures=images.detach(),
         theta=patch,
         seconds=0.0,
         classifier_seconds=time.perf_counter() - began,
     )
     return report, free.grad.reshape(-1, 3)
+
+
+def _judged(problem: Problem, images: Tensor) -> tuple[float, Tensor, Tensor]:
+    """The loss of pictures, the first classifier's confidence in each, and the loss's gradient; in parts where the
+    classifiers are to take fewer at once."""
+    parts = torch.split(images, problem.pictures_at_once or len(images))
+    shared = [(len(part) / len(images), part) for part in parts]
+    whole = whole_loss(problem.classifiers, shared, problem.target, problem.job.settings) if len(parts) > 1 else None
+    total, certainties, slopes = 0.0, [], []
+    with as_precise(problem.classifiers, images):
+        for share, part in shared:
+            seen = part.detach().requires_grad_()
+            loss, certainty = classifier_loss(problem, seen, None, None if whole is None else whole[1])
+            slopes.append(torch.autograd.grad(loss * share, seen)[0])
+            certainties.append(certainty)
+            total += share * float(loss.detach())
+    return total if whole is None else float(whole[0]), torch.cat(certainties), torch.cat(slopes)
 
 
 def pasted(patch: Tensor, backgrounds: list[np.ndarray], size: int, rng: np.random.Generator) -> Tensor:

@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from shared.scene import View
 
-from .classifiers import Classifier
 from .evaluate import in_chunks
 from .objectives import margin
 from .problem import Problem
@@ -26,13 +25,12 @@ SMOOTH = 1 / 64
 BRIGHTEST = 0.01
 
 
-def gradient_importance(
-    problem: Problem, texture: Tensor, views: Sequence[View], classifiers: Sequence[Classifier]
-) -> Tensor:
+def gradient_importance(problem: Problem, texture: Tensor, views: Sequence[View]) -> Tensor:
     """How much each texel of the 8-bit `texture` ``[N, 3]`` matters, ``[N]`` on the CPU, 0 where no surface is.
 
-    That is |∂m/∂Θ · (Θ − c)|, with m the classifiers' mean margin for the target over `views` and c the mean colour of
-    the surface: to first order, what the margin would lose if the texel had that colour. Smoothed for UV textures.
+    That is |∂m/∂Θ · (Θ − c)|, with m the mean margin of the job's classifiers for the target over `views`, and c the
+    mean colour of the surface: to first order, what the margin would lose if the texel had that colour. Smoothed for UV
+    textures.
     """
     covered = covered_places(problem)
     encoded = from_bytes(texture).requires_grad_()
@@ -41,7 +39,7 @@ def gradient_importance(
     def add(some: Sequence[View]) -> None:
         transport = problem.renderer.prepare(some, problem.size, problem.job.settings.samples)
         images = problem.renderer.draw(problem.texture.pool_of_encoded(encoded), transport)
-        losses = [margin(classifier.logits(images), problem.target).sum() for classifier in classifiers]
+        losses = [margin(classifier.logits(images), problem.target).sum() for classifier in problem.classifiers]
         mean = torch.stack(losses).sum() / (len(losses) * len(views))
         slope.add_(torch.autograd.grad(mean, encoded)[0])
 

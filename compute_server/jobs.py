@@ -309,7 +309,7 @@ def _importance(problem: Problem, texture: Tensor, views: Sequence[View]) -> np.
     """What matters in a UV texture to the trained classifiers, as a PNG file ``[B] uint8``."""
     if problem.texture.layout is None:
         return None
-    return png(importance_picture(problem, gradient_importance(problem, texture, views, problem.classifiers)))
+    return png(importance_picture(problem, gradient_importance(problem, texture, views)))
 
 
 def _survey(

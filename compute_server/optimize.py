@@ -14,7 +14,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
@@ -31,7 +31,7 @@ from . import mining
 from .ahead import Ahead
 from .augment import augmented
 from .beside import Beside
-from .ensemble import as_precise, ensemble_loss
+from .ensemble import as_precise, ensemble_loss, whole_loss
 from .evaluate import evaluate, in_chunks
 from .mining import Miner
 from .objectives import objective, total_variation
@@ -418,16 +418,10 @@ class _Batches:
         return batch
 
     def _prepared(self, views: Sequence[View], step: int, *, kept: bool = False) -> Batch:
-        renderer = self._problem.renderer
-        of = renderer.prepare_kept if kept else renderer.prepare
-
         def prepare() -> Batch:
-            most = self._problem.pictures_at_once or len(views)
-            size = self._trace.at_once or math.ceil(len(views) / math.ceil(len(views) / most))
-            chunks = [views[start : start + size] for start in range(0, len(views), size)]
-            samples = self._problem.job.settings.samples
-            prepared = [of(chunk, self._problem.size, samples) for chunk in chunks]
-            return Batch(views, list(zip(chunks, prepared, strict=True)))
+            return batch_of(
+                self._problem, views, self._problem.job.settings.samples, at_once=self._trace.at_once, kept=kept
+            )
 
         return self._within_memory(lambda: self._beside(prepare), views, step)
 
@@ -465,6 +459,18 @@ class _Batches:
             )
 
 
+def batch_of(
+    problem: Problem, views: Sequence[View], samples: int, *, at_once: int | None = None, kept: bool = False
+) -> Batch:
+    """`views` made ready, so many `at_once`, or in even parts of as many as the device is to take; see
+    ``Renderer.prepare_kept`` for those that are `kept`."""
+    most = problem.pictures_at_once or len(views)
+    size = at_once or math.ceil(len(views) / math.ceil(len(views) / most))
+    chunks = [views[start : start + size] for start in range(0, len(views), size)]
+    of = problem.renderer.prepare_kept if kept else problem.renderer.prepare
+    return Batch(views, [(chunk, of(chunk, problem.size, samples)) for chunk in chunks])
+
+
 def batch_gradient(
     problem: Problem, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
 ) -> tuple[StepReport, Tensor]:
@@ -479,17 +485,27 @@ def ask_batch(
     """As :func:`batch_gradient`, without waiting for the device."""
     if len(batch.parts) == 1:
         return ask(problem, theta, batch.parts[0][1], step, seen=seen)
-    shown = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
+    given = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
     shares = [len(views) / len(batch.views) for views, _ in batch.parts]
-    found = [
-        ask(problem, theta, transport, step, seen=each) for (_, transport), each in zip(batch.parts, shown, strict=True)
-    ]
+    parts = list(zip(shares, [transport for _, transport in batch.parts], given, strict=True))
+    settings, rng = problem.job.settings, _step_rng(problem.job.settings.seed, step)
+
+    def pictures() -> Iterator[tuple[float, Tensor]]:
+        same = _step_rng(settings.seed, step)
+        for share, transport, each in parts:
+            images = drawn(problem, theta, transport) if each is None else each
+            yield share, _augmented(images, settings, same)
+
+    whole = whole_loss(problem.classifiers, pictures(), problem.target, settings)
+    weights, loss = (None, None) if whole is None else (whole[1], _Readback(whole[0][None]))
+    found = [ask(problem, theta, transport, step, seen=each, rng=rng, weights=weights) for _, transport, each in parts]
 
     def told() -> StepReport:
         reports = [each() for each, _ in found]
+        total = sum(share * report.loss for share, report in zip(shares, reports, strict=True))
         return dataclasses.replace(
             reports[0],
-            loss=sum(share * report.loss for share, report in zip(shares, reports, strict=True)),
+            loss=total if loss is None else float(loss.read()),
             confidence=torch.cat([report.confidence for report in reports]),
             pictures=torch.cat([report.pictures for report in reports]),
             classifier_seconds=sum(report.classifier_seconds for report in reports),
@@ -511,22 +527,39 @@ def gradient(
     return told(), slope
 
 
-def ask(
-    problem: Problem, theta: Tensor, batch: Prepared, step: int, *, seen: Tensor | None = None
-) -> tuple[Told, Tensor]:
-    """As :func:`gradient`, without waiting for the device."""
-    settings = problem.job.settings
-    free = theta.detach().requires_grad_()
+def drawn(problem: Problem, theta: Tensor, batch: Prepared) -> Tensor:
+    """Pictures ``[N, H, W, 3]`` of views with the texture Θ, display-encoded; differentiable with respect to it."""
     # Of views that are kept, which are not on a GPU, the excerpt that they look at.
     made = functools.partial(problem.texture.pool, linear_original=problem.linear_original, excerpt=batch.excerpt)
-    images = problem.renderer.draw(problem.replays("pool", made, free), batch)
+    pool = problem.replays("pool", made, theta) if theta.requires_grad else made(theta)
+    return problem.renderer.draw(pool, batch)
+
+
+def ask(
+    problem: Problem,
+    theta: Tensor,
+    batch: Prepared,
+    step: int,
+    *,
+    seen: Tensor | None = None,
+    rng: np.random.Generator | None = None,
+    weights: Tensor | None = None,
+) -> tuple[Told, Tensor]:
+    """As :func:`gradient`, without waiting for the device. Of a batch in parts, `rng` goes from each to the next, and
+    `weights` are those of :func:`ensemble_loss`."""
+    settings = problem.job.settings
+    free = theta.detach().requires_grad_()
+    images = drawn(problem, free, batch)
     seen = (images if seen is None else seen).detach().requires_grad_()
     clock = _Clock(problem.device)
-    shown = augmented(seen, settings.augment, _step_rng(settings.seed, step)) if settings.augment else seen
+    shown = _augmented(seen, settings, rng or _step_rng(settings.seed, step))
     # What is done to pictures carries gradients from pixel to pixel.
     needed = covered(batch) if shown is seen and problem.device.type == "cpu" else None
     with as_precise(problem.classifiers, shown.detach()):
-        loss, certainty = problem.replays("classifiers", lambda each: classifier_loss(problem, each, needed), shown)
+        if weights is None:
+            loss, certainty = problem.replays("classifiers", lambda each: classifier_loss(problem, each, needed), shown)
+        else:  # which a graph would keep as they were
+            loss, certainty = classifier_loss(problem, shown, needed, weights)
         loss.backward()  # type: ignore[no-untyped-call]
     clock.stop()
     images.backward(seen.grad)  # type: ignore[no-untyped-call]
@@ -600,15 +633,21 @@ class _Clock:
         return float(self._events[0].elapsed_time(self._events[1])) / 1000
 
 
+def _augmented(images: Tensor, settings: m.Settings, rng: np.random.Generator) -> Tensor:
+    return augmented(images, settings.augment, rng) if settings.augment else images
+
+
 def _step_rng(seed: int, step: int) -> np.random.Generator:
     """What is random in one step besides its views: the same whenever that step is taken."""
     return np.random.default_rng((seed, step))
 
 
-def classifier_loss(problem: Problem, images: Tensor, needed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Objective over classifiers and views, and the first classifier's confidence in each view. `needed`, see
-    :meth:`Classifier.logits`."""
-    return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings, needed)
+def classifier_loss(
+    problem: Problem, images: Tensor, needed: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Objective over classifiers and views, and the first classifier's confidence in each view: see
+    :func:`ensemble_loss`."""
+    return ensemble_loss(problem.classifiers, images, problem.target, problem.job.settings, needed, weights)
 
 
 class _Best:

@@ -17,7 +17,7 @@ from shared.errors import InvalidInput
 from shared.messages import PatchSite
 from shared.scene import View
 
-from .optimize import gradient, mover
+from .optimize import batch_gradient, batch_of, mover
 from .problem import SIGHT, Problem, covered_texels
 from .render import gbuffer
 from .render.geometry import clip_from_world, eye_points
@@ -83,7 +83,7 @@ def _trial(problem: Problem, steps: int) -> Iterator[float]:
     try:
         for step in range(steps):
             views = list(itertools.islice(stream, settings.views))
-            report, slope = gradient(problem, theta, problem.renderer.prepare(views, problem.size, 1), step)
+            report, slope = batch_gradient(problem, theta, batch_of(problem, views, 1), step)
             by = walker.move(slope, settings.alpha)
             theta = moved(theta, by, texture.start, settings.epsilon, settings.norm)
             yield report.loss
@@ -130,8 +130,7 @@ def _slope(problem: Problem, views: Sequence[View]) -> Tensor:
     chunks = [views[first : first + CHUNK] for first in range(0, len(views), CHUNK)]
     total = torch.zeros_like(start)
     for number, chunk in enumerate(chunks):
-        transport = problem.renderer.prepare(chunk, problem.size, settings.samples)
-        total += gradient(problem, start, transport, number)[1]
+        total += batch_gradient(problem, start, batch_of(problem, chunk, settings.samples), number)[1]
     slope = torch.zeros(len(problem.texture.original))
     slope[problem.texture.target[: len(start)].cpu()] = (total / len(chunks)).abs().sum(dim=1).cpu()
     return slope

@@ -27,8 +27,9 @@ from .replay import Replays
 from .texel_surface import TexelSurface, texel_surface, vertex_surface
 from .texture import TextureModel, free_weights, texture_model
 
-#: A CPU takes so many pictures at once, or fewer, that of all their classifiers keep no more than so many bytes for the
-#: gradient. Always the same: memory stays bounded, and the bytes of a job do not depend on how much there is.
+#: A CPU takes at most AT_ONCE pictures at once, and so few that all classifiers together keep no more than KEPT_BYTES
+#: of them for the gradient. Always the same: memory stays bounded, and the bytes of a job do not depend on how much
+#: there is.
 AT_ONCE, KEPT_BYTES = 32, 4 << 30
 #: Edge of the pictures in which is looked whether a mask or a site can be seen.
 SIGHT = 128

@@ -227,7 +227,7 @@ def _clear(values, to, size):  # type: ignore[no-untyped-def]
         values[to + c] = _f(0)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _add_products(rows, source, weight, factor, k, result, to, size):  # type: ignore[no-untyped-def]
     """Of TOGETHER rows with their weights; the first of a site are not added to anything."""
     one, two = k + _u(1), k + _u(2)

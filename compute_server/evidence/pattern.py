@@ -79,7 +79,7 @@ def looked_into(
 
     `done` is told the share of the cells that are done.
     """
-    gradient = gradient_importance(problem, texture, views, problem.classifiers)
+    gradient = gradient_importance(problem, texture, views)
     return Pattern(texture, gradient, occlusion(problem, texture, views[: asked.occlusion_views], asked.cells, done))
 
 

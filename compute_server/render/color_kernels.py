@@ -13,31 +13,32 @@ import torch
 from torch import Tensor
 
 from .compiled import flat
+from .vectors import fma
 
 _f = np.float32
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def encoded(linear):  # type: ignore[no-untyped-def]
     """Display-encoded sRGB of one linear float32."""
     x = min(max(linear, _f(0)), _f(1))
     q = np.sqrt(np.sqrt(max(x, _f(0.0031308))))
     t = q - _f(0.62)
     p = _f(0.08476483821868896)
-    p = p * t + _f(-0.06823626905679703)
-    p = p * t + _f(0.02741999924182892)
-    p = p * t + _f(-0.027366293594241142)
-    p = p * t + _f(0.03294342756271362)
-    p = p * t + _f(-0.03771541267633438)
-    p = p * t + _f(0.051981121301651)
-    p = p * t + _f(-0.10342198610305786)
-    p = p * t + _f(0.6480554938316345)
-    p = p * t + _f(1.5247461795806885)
-    power = _f(1) + (q - _f(1)) * p
+    p = fma(p, t, _f(-0.06823626905679703))
+    p = fma(p, t, _f(0.02741999924182892))
+    p = fma(p, t, _f(-0.027366293594241142))
+    p = fma(p, t, _f(0.03294342756271362))
+    p = fma(p, t, _f(-0.03771541267633438))
+    p = fma(p, t, _f(0.051981121301651))
+    p = fma(p, t, _f(-0.10342198610305786))
+    p = fma(p, t, _f(0.6480554938316345))
+    p = fma(p, t, _f(1.5247461795806885))
+    power = fma(q - _f(1), p, _f(1))
     return _f(12.92) * x if x <= _f(0.0031308) else power
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def encoded_slope(linear, value):  # type: ignore[no-untyped-def]
     """The slope of :func:`encoded`, whose result is `value`; none where it clips."""
     power = (value + _f(0.055)) / max(linear, _f(0.0031308)) * _f(1 / 2.4)
@@ -45,38 +46,38 @@ def encoded_slope(linear, value):  # type: ignore[no-untyped-def]
     return slope if linear >= _f(0) and linear <= _f(1) else _f(0)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _root(y):  # type: ignore[no-untyped-def]
     """y^0.4."""
     s = np.sqrt(y)
     t = s - _f(0.65)
     p = _f(-0.18963104486465454)
-    p = p * t + _f(0.14893457293510437)
-    p = p * t + _f(-0.061063457280397415)
-    p = p * t + _f(0.052411723881959915)
-    p = p * t + _f(-0.05353882163763046)
-    p = p * t + _f(0.05053636059165001)
-    p = p * t + _f(-0.05227978900074959)
-    p = p * t + _f(0.06424888968467712)
-    p = p * t + _f(-0.11166203767061234)
-    p = p * t + _f(0.8328998684883118)
-    return _f(1) + (s - _f(1)) * p
+    p = fma(p, t, _f(0.14893457293510437))
+    p = fma(p, t, _f(-0.061063457280397415))
+    p = fma(p, t, _f(0.052411723881959915))
+    p = fma(p, t, _f(-0.05353882163763046))
+    p = fma(p, t, _f(0.05053636059165001))
+    p = fma(p, t, _f(-0.05227978900074959))
+    p = fma(p, t, _f(0.06424888968467712))
+    p = fma(p, t, _f(-0.11166203767061234))
+    p = fma(p, t, _f(0.8328998684883118))
+    return fma(s - _f(1), p, _f(1))
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _curved(value):  # type: ignore[no-untyped-def]
     """(value + 0.055) / 1.055 on the curved part; exactly 1 at 1. A division takes as long as half the polynomial."""
-    return max(value, _f(0.04045)) * _f(1 / 1.055) + _f(0.055 / 1.055)
+    return fma(max(value, _f(0.04045)), _f(1 / 1.055), _f(0.055 / 1.055))
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def decoded(value):  # type: ignore[no-untyped-def]
     """Linear of one display-encoded float32 in [0, 1]."""
     y = _curved(value)
     return value * _f(1 / 12.92) if value <= _f(0.04045) else y * y * _root(y)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def decoded_slope(value):  # type: ignore[no-untyped-def]
     """The slope of :func:`decoded`."""
     y = _curved(value)

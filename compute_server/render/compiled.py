@@ -93,7 +93,7 @@ def atan2(y, x):  # type: ignore[no-untyped-def]
     return -angle if y < 0 else angle
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def mix(colors, corners, weights, result):  # type: ignore[no-untyped-def]
     """`result [3 P]` becomes Σ weight · colour over four `corners` each, rows of the flat `colors`. The first corners
     of a BLOCK come before the second ones, and so on, and so do the weights."""

@@ -79,7 +79,7 @@ def _mirrored(position, normal, eye, result):  # type: ignore[no-untyped-def]
         _turn_back(rows, result[part])
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _turn_back(rows, result):  # type: ignore[no-untyped-def]
     for k in range(result.shape[0] // 3):
         n_x, n_y, n_z = rows[N_X + k], rows[N_Y + k], rows[N_Z + k]
@@ -136,7 +136,7 @@ def _reflect(  # type: ignore[no-untyped-def]
             _finish(rows, share, scale[wide], added[wide])
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _face(rows, position, normal, eye):  # type: ignore[no-untyped-def]
     """Normals, directions towards the eye, and the cosine between them."""
     for k in range(position.shape[0] // 3):
@@ -151,7 +151,7 @@ def _face(rows, position, normal, eye):  # type: ignore[no-untyped-def]
         rows[COS_EYE + k] = min(max(x * e_x + y * e_y + z * e_z, _f(0)), _f(1))
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _find_materials(rows, triangle, surface, values, tint, table):  # type: ignore[no-untyped-def]
     """Stands for ``Materials.at``."""
     angles = table.shape[1]
@@ -171,7 +171,7 @@ def _find_materials(rows, triangle, surface, values, tint, table):  # type: igno
         rows[MEAN_ENERGY + k] = near * table[which, row, 3] + far * table[which, row + 1, 3]
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _prepare(rows, many, albedo):  # type: ignore[no-untyped-def]
     """What of ``Material`` does not depend on the light."""
     m_r, m_g, m_b = _mean_of_metal(albedo[0]), _mean_of_metal(albedo[1]), _mean_of_metal(albedo[2])
@@ -213,7 +213,7 @@ def _masking(cos, square):  # type: ignore[no-untyped-def]
     return (np.sqrt(_f(1) + square * tangent) - _f(1)) * _f(0.5)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _mirror(rows, around):  # type: ignore[no-untyped-def]
     """Stands for ``principled.ambient``: what is mirrored of the radiance `around` each sample begins the sums."""
     for k in range(around.shape[0] // 3):
@@ -221,7 +221,7 @@ def _mirror(rows, around):  # type: ignore[no-untyped-def]
         _mirror_one(rows, k, r, g, b)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _mirror_uniform(rows, many, world):  # type: ignore[no-untyped-def]
     r, g, b = world[0], world[1], world[2]
     for k in range(many):
@@ -259,7 +259,7 @@ def _look_at_sun(rows, many, lamp):  # type: ignore[no-untyped-def]
         rows[L_X + k], rows[L_Y + k], rows[L_Z + k], rows[RECEIVED + k] = x, y, z, _f(1)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _look_at_point(rows, position, lamp):  # type: ignore[no-untyped-def]
     l_x, l_y, l_z = lamp[3], lamp[4], lamp[5]
     for k in range(position.shape[0] // 3):
@@ -270,7 +270,7 @@ def _look_at_point(rows, position, lamp):  # type: ignore[no-untyped-def]
         rows[RECEIVED + k] = _f(1 / (4 * math.pi)) / square
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _narrow(rows, many, lamp):  # type: ignore[no-untyped-def]
     """Keep what lies in a spot's cone."""
     d_x, d_y, d_z, cos_half, smooth = lamp[6], lamp[7], lamp[8], lamp[9], lamp[10]
@@ -280,7 +280,7 @@ def _narrow(rows, many, lamp):  # type: ignore[no-untyped-def]
         rows[RECEIVED + k] *= t * t * (_f(3) - _f(2) * t)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _look_at_area(rows, position, lamp, node):  # type: ignore[no-untyped-def]
     l_x, l_y, l_z, weight = lamp[3] + node[0], lamp[4] + node[1], lamp[5] + node[2], node[3] * _f(1 / math.pi)
     out_x, out_y, out_z, tangent, softness = lamp[6], lamp[7], lamp[8], lamp[9], lamp[10]
@@ -296,7 +296,7 @@ def _look_at_area(rows, position, lamp, node):  # type: ignore[no-untyped-def]
         rows[RECEIVED + k] = weight * cos * spread / square
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _shine(rows, many, lamp):  # type: ignore[no-untyped-def]
     """Stands for ``principled.specular``, added to the sums."""
     power_r, power_g, power_b = lamp[0], lamp[1], lamp[2]
@@ -338,7 +338,7 @@ def _dielectric(cos, eta):  # type: ignore[no-untyped-def]
     return _f(0.5) * minus * minus * (_f(1) + ratio * ratio)
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _finish(rows, share, scale, added):  # type: ignore[no-untyped-def]
     for k in range(scale.shape[0] // 3):
         left = rows[DIFFUSE + k]

@@ -25,8 +25,9 @@ from .on_gpu import uploaded
 from .rasterizer import Visibility
 from .taps import MipLayout, MipTaps, Transport
 
-#: Samples that one program looks at: one for each of its threads. With more of them the compiler lets loads and stores
-#: have samples in different threads, and exchanges them between, with all threads waiting, up to 67 times in a kernel.
+#: Samples that one program looks at: one for each thread of Triton's four warps. With more of them the compiler lets
+#: loads and stores have samples in different threads, and exchanges them between, up to 67 times in a kernel, with all
+#: threads waiting.
 BLOCK = 128
 SUN, SPOT, AREA = (tl.constexpr(kind) for kind in (light_kernels.SUN, light_kernels.SPOT, light_kernels.AREA))
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
@@ -307,7 +308,8 @@ def gather(pool: Tensor, transport: Transport) -> Tensor:
 
 
 def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
-    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]`` from that of the pictures."""
+    """The adjoint of :func:`gather`: the gradient of the pool ``[texels, 3]``, which need not be contiguous, from that
+    of the pictures."""
     width, count = _texel_width(grad.device), len(transport.pixel)
     result, grad = grad.new_zeros(texels, width), grad.contiguous()
     if count and isinstance(transport.taps, MipTaps):
@@ -320,7 +322,7 @@ def scatter(grad: Tensor, transport: Transport, texels: int) -> Tensor:
         _scatter[_programs(count)](
             grad, taps.index, taps.weight, *_lit(transport), result, many=many, width=width, block=BLOCK
         )
-    return result[:, :3].contiguous()
+    return result[:, :3]
 
 
 def _texel_width(device: torch.device) -> int:

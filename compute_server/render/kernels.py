@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .compiled import flat, pieces
+from .vectors import fma
 
 if TYPE_CHECKING:
     from .geometry import Geometry
@@ -80,7 +81,7 @@ def _views(matrices: np.ndarray, eyes: np.ndarray, to_samples: float) -> np.ndar
     return seen
 
 
-@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 def _interpolate(triangle, barycentric, pieces, faces, seen):  # type: ignore[no-untyped-def]
     """Neighbouring samples mostly share a triangle: what is linear across it is kept in local numbers, which stay in
     registers, and set anew when the triangle changes."""
@@ -115,17 +116,30 @@ def _interpolate(triangle, barycentric, pieces, faces, seen):  # type: ignore[no
                 volume = n_x * (e_x - e_w * x_c) + n_y * (e_y - e_w * y_c) + n_z * (e_z - e_w * z_c)
                 scale = faces[face + _u(27)] / max(abs(volume) * to_det, _f(1e-30))
             b_a, b_b = barycentric[_u(2) * p], barycentric[_u(2) * p + _u(1)]
-            w = w_c + b_a * w_a + b_b * w_b
+            w = _across(b_a, b_b, w_a, w_b, w_c)
             footprint_out[p] = scale * w * w * w
-            x, y, z = x_c + b_a * x_a + b_b * x_b, y_c + b_a * y_a + b_b * y_b, z_c + b_a * z_a + b_b * z_b
-            i, j, k = i_c + b_a * i_a + b_b * i_b, j_c + b_a * j_a + b_b * j_b, k_c + b_a * k_a + b_b * k_b
-            facing = i * (e_x - e_w * x) + j * (e_y - e_w * y) + k * (e_z - e_w * z)
-            unit = _f(1) / max(np.sqrt(i * i + j * j + k * k), _f(1e-12))
+            x, y = _across(b_a, b_b, x_a, x_b, x_c), _across(b_a, b_b, y_a, y_b, y_c)
+            z = _across(b_a, b_b, z_a, z_b, z_c)
+            i, j = _across(b_a, b_b, i_a, i_b, i_c), _across(b_a, b_b, j_a, j_b, j_c)
+            k = _across(b_a, b_b, k_a, k_b, k_c)
+            facing = _dot(i, j, k, fma(-e_w, x, e_x), fma(-e_w, y, e_y), fma(-e_w, z, e_z))
+            unit = _f(1) / max(np.sqrt(_dot(i, j, k, i, j, k)), _f(1e-12))
             unit = -unit if facing < 0 else unit
             position_out[p, 0], position_out[p, 1], position_out[p, 2] = x, y, z
             normal_out[p, 0], normal_out[p, 1], normal_out[p, 2] = i * unit, j * unit, k * unit
-            uv_out[p, 0], uv_out[p, 1] = u_c + b_a * u_a + b_b * u_b, v_c + b_a * v_a + b_b * v_b
+            uv_out[p, 0], uv_out[p, 1] = _across(b_a, b_b, u_a, u_b, u_c), _across(b_a, b_b, v_a, v_b, v_c)
     return position_out, normal_out, uv_out, footprint_out
+
+
+@nb.njit(cache=True, inline="always")
+def _across(b_a, b_b, to_a, to_b, c):  # type: ignore[no-untyped-def]
+    """What is linear across a triangle, by two barycentrics: at the third corner, and what the other two add to it."""
+    return fma(b_b, to_b, fma(b_a, to_a, c))
+
+
+@nb.njit(cache=True, inline="always")
+def _dot(x, y, z, u, v, w):  # type: ignore[no-untyped-def]
+    return fma(z, w, fma(y, v, x * u))
 
 
 @nb.njit(cache=True, inline="always")

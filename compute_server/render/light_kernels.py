@@ -122,7 +122,7 @@ def _unit(values: np.ndarray) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
-@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, parallel=True, nogil=True, error_model="numpy")
 def _radiance(  # type: ignore[no-untyped-def]
     position, normal, pieces, kinds, values, used, nodes, first, worlds, visible, share, result
 ):
@@ -182,14 +182,14 @@ def receive(kind, position, normal, value, nodes, incident):  # type: ignore[no-
         _point(position, normal, value, incident)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _sun(normal, value, incident):  # type: ignore[no-untyped-def]
     d_x, d_y, d_z = value[6], value[7], value[8]
     for i in range(normal.shape[0] // 3):
         incident[i] = -(normal[3 * i] * d_x + normal[3 * i + 1] * d_y + normal[3 * i + 2] * d_z)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _point(position, normal, value, incident):  # type: ignore[no-untyped-def]
     for i in range(position.shape[0] // 3):
         x, y, z = position[3 * i] - value[3], position[3 * i + 1] - value[4], position[3 * i + 2] - value[5]
@@ -198,7 +198,7 @@ def _point(position, normal, value, incident):  # type: ignore[no-untyped-def]
         incident[i] = toward * np.float32(1 / (4 * math.pi)) / (square * np.sqrt(square))
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _spot(position, normal, value, incident):  # type: ignore[no-untyped-def]
     _point(position, normal, value, incident)
     for i in range(position.shape[0] // 3):
@@ -208,7 +208,7 @@ def _spot(position, normal, value, incident):  # type: ignore[no-untyped-def]
         incident[i] *= t * t * (np.float32(3) - np.float32(2) * t)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _area_lamp(position, normal, value, nodes, incident):  # type: ignore[no-untyped-def]
     for i in range(position.shape[0] // 3):
         x, y, z = position[3 * i] - value[3], position[3 * i + 1] - value[4], position[3 * i + 2] - value[5]
@@ -227,7 +227,7 @@ def _nearest(position, value):  # type: ignore[no-untyped-def]
     return least
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _area(nodes, x, y, z, n_x, n_y, n_z, emitted, tangent, softness):  # type: ignore[no-untyped-def]
     """Irradiance at `x`, `y`, `z` from an area lamp for a power of one; see ``lights._area``."""
     zero, total = np.float32(0), np.float32(0)

@@ -33,7 +33,7 @@ def _look_up(table, rows, columns, direction, cos, sin, result):  # type: ignore
         mix(table, corners, weights, result[part])
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _find_corners(direction, rows, columns, cos, sin, corners, weights):  # type: ignore[no-untyped-def]
     """The four pixels next to where each direction points, and their bilinear weights."""
     for k in range(direction.shape[0] // 3):

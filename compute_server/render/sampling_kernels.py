@@ -42,7 +42,7 @@ def _mip_places(uv, bits, finest, top, place):  # type: ignore[no-untyped-def]
         _find_places(uv[2 * begin : 2 * end], bits[begin:end], finest, top, place[3 * begin : 3 * end])
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _find_places(uv, bits, finest, top, place):  # type: ignore[no-untyped-def]
     for p in range(bits.shape[0]):
         u, v = uv[2 * p], uv[2 * p + 1]
@@ -180,7 +180,7 @@ def _mixed(pool, index, weight, k, color):  # type: ignore[no-untyped-def]
     return color
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _find_taps(place, begin, many, rows, columns, index, weight):  # type: ignore[no-untyped-def]
     """Write where the taps of `many` samples lie in the pool of a texture of `rows` and `columns`, and what they weigh:
     the first taps of all, then the second ones and so on; four on the lower level, four on the one above."""
@@ -310,7 +310,7 @@ def _sample_map(colors, rows, columns, uv, result):  # type: ignore[no-untyped-d
         mix(colors, corners, weights, result[3 * begin : 3 * end])
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _find_four(uv, rows, columns, corners, weights):  # type: ignore[no-untyped-def]
     for k in range(_u(uv.shape[0] // 2)):
         u, v = uv[_u(2) * k], uv[_u(2) * k + _u(1)]

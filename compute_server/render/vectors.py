@@ -105,8 +105,15 @@ def prefetch(typing: Any, values: Any, at: Any) -> Any:
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a · b + c of colours, rounded once where the processor can."""
-    del typing, a, b, c
+    """a · b + c of colours, or of numbers (float32), rounded once where the processor can.
+
+    Written so, and not left to the compiler by the flag "contract". In the process that compiled it, a kernel calls its
+    helpers, and a parallel one its own loop, as they were compiled by themselves; loaded from disk, as they were
+    compiled with it. These need not fuse the same products, and the same job would give other bytes.
+    """
+    del typing, b, c
+    if a == types.float32:
+        return types.float32(types.float32, types.float32, types.float32), _one_fma
 
     def generate(context: Any, builder: Any, _: Any, given: Any) -> Any:
         kind = ir.FunctionType(_FOUR, [_FOUR] * 3)
@@ -114,6 +121,13 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return _as_tuple(context, builder, builder.call(function, [_as_vector(builder, each) for each in given]))
 
     return _COLOR(_COLOR, _COLOR, _COLOR), generate
+
+
+def _one_fma(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+    del context, signature
+    kind = ir.FunctionType(_FLOAT, [_FLOAT] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.f32")  # type: ignore[no-untyped-call]
+    return builder.call(function, given)
 
 
 @nb.njit(cache=True)

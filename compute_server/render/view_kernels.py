@@ -67,7 +67,7 @@ def _found():  # type: ignore[no-untyped-def]
     return np.empty(4 * BLOCK, np.int32), np.empty(4 * BLOCK, np.float32), np.empty(3 * BLOCK, np.int32)
 
 
-@nb.njit(cache=True, error_model="numpy", fastmath={"contract"})
+@nb.njit(cache=True, error_model="numpy")
 def _find_cells(linear, size, toe, top, scale, corners, weights, ranks):  # type: ignore[no-untyped-def]
     """The four `corners` of the tetrahedron that a pixel's colour lies in, as indices of the table, and their
     `weights`; and of each channel its rank among the three by its share of the cell, 0 for the largest. The first
@@ -106,7 +106,7 @@ def _cell(place, last):  # type: ignore[no-untyped-def]
     return _i(max(min(_i(place), last), _i(0)))
 
 
-@nb.njit(cache=True, fastmath={"contract"})
+@nb.njit(cache=True)
 def _differences(colors, corners, ranks, grad, result):  # type: ignore[no-untyped-def]
     """`result` becomes how much ``grad · colour`` changes from corner to corner, each along the channel of its rank."""
     change = np.empty(3, np.float32)

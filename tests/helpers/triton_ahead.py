@@ -1,5 +1,6 @@
-"""Compiles the GPU's kernels for GPUs that are not here, as they would be when they are called: a program of its own,
-as Triton runs kernels in its interpreter from the first one on, or not at all.
+"""Compiles the GPU's kernels for GPUs that are not here: a program of its own, as Triton runs kernels in its
+interpreter from the first one on, or not at all. (When they are called, Triton compiles them anew for whole numbers
+that are 1 or multiples of 16.)
 
 ``python -m helpers.triton_ahead 80 90`` prints the PTX of each kernel, by compute capability (90 is 9.0), as JSON.
 """

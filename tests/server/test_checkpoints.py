@@ -21,7 +21,7 @@ from compute_server.classifiers import Classifier
 from compute_server.evaluate import evaluate
 from compute_server.flat_patch import optimise_flat
 from compute_server.jobs import run_job
-from compute_server.optimize import optimise
+from compute_server.optimize import batch_gradient, batch_of, optimise
 from compute_server.placing import placed
 from compute_server.problem import make_problem
 from compute_server.views import random_views
@@ -147,6 +147,26 @@ def test_more_views_than_a_cpu_takes_at_once_are_taken_in_even_parts(monkeypatch
     parts = optimise(problem, Recorder())
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-3)
     assert parts.notes == []
+
+
+BOTH = {"models": ("efficientnet_lite0", "efficientnet_lite1"), "ensemble": "worst", "weights": (1.0, 3.0)}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"augment": ("crop", "noise")}, BOTH, {**BOTH, "augment": ("blur",)}], ids=str
+)
+def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_a_whole_one(settings: dict[str, Any]) -> None:
+    problem = make_problem(job_of(**{"augment": (), **settings}), CPU)
+    views = list(itertools.islice(random_views(problem.job.scene.rig, np.random.default_rng(0), "varied"), 5))
+    whole, parts = (batch_of(problem, views, 4, at_once=count) for count in (5, 2))
+    assert [len(some) for some, _ in parts.parts] == [2, 2, 1]
+    found = [batch_gradient(problem, problem.texture.start, batch, 3) for batch in (whole, parts)]
+    (one, slope), (other, other_slope) = found
+    assert other.loss == pytest.approx(one.loss, rel=1e-4)
+    torch.testing.assert_close(other.confidence, one.confidence, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(other.pictures, one.pictures, rtol=0, atol=1e-6)
+    assert float(torch.nn.functional.cosine_similarity(slope.flatten(), other_slope.flatten(), dim=0)) > 0.9999
+    assert float(other_slope.norm() / slope.norm()) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_cpu_takes_fewer_views_at_once_where_classifiers_keep_more_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

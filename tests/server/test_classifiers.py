@@ -790,19 +790,41 @@ def peak():  # of this program alone: rusage's begins with that of the one that 
 
 spec = torchvision_models.find("densenet121")
 classifier = Classifier(spec, prepared(torchvision.models.densenet121(weights=None)), torch.device("cpu"))
-kept, before = classifier.kept_per_picture, peak()
-images = torch.rand(8, spec.size, spec.size, 3).requires_grad_()
+before, images = peak(), torch.rand(8, spec.size, spec.size, 3).requires_grad_()
 classifier.training_logits(images).sum().backward()
-print(8 * kept / (peak() - before))
+taken = peak() - before
+print(8 * classifier.kept_per_picture / taken)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory one program has held at most")
 def test_most_of_what_a_pass_takes_is_what_is_kept_of_each_picture() -> None:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert 0.7 < float(done.stdout) < 1
+    assert 0.6 < float(done.stdout) < 1
 
 
 def test_weights_are_not_counted_with_what_is_kept_of_pictures(classifier: Classifier) -> None:
+    """Nor are those that a network makes of its weights in each pass."""
     weights = sum(each.nbytes for each in classifier.network.state_dict().values())
     assert 0 < classifier.kept_per_picture < weights
+
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1000, 3 * 224 * 224), requires_grad=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return functional.linear(images.flatten(1).square(), self.weight * 2)
+
+    kept = Classifier(dataclasses.replace(load(LITE[0]).spec), Standardised(), torch.device("cpu")).kept_per_picture
+    assert 4 * 3 * 224 * 224 <= kept < 10 * 3 * 224 * 224
+
+
+def test_a_network_that_does_not_show_what_it_keeps_is_taken_as_it_is() -> None:
+    class Derives(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            slope = torch.func.grad(lambda values: values.square().sum())(images)
+            return slope.mean(dim=(2, 3)).repeat(1, 334)[:, :1000]
+
+    assert Classifier(load(LITE[0]).spec, Derives(), torch.device("cpu")).kept_per_picture == 1

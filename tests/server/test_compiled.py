@@ -1,9 +1,12 @@
-"""Compiled code that is kept on disk: that it is made anew when what went into it changes."""
+"""Compiled code that is kept on disk: that it is made anew when what went into it changes, and gives the same bytes."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +72,42 @@ def test_another_text_is_another_folder(tmp_path: Path, monkeypatch: pytest.Monk
         folders.append(Path(nb.config.CACHE_DIR))
     assert folders[0] == folders[2] != folders[1]
     assert folders[0].parent == tmp_path / "kept"
+
+
+JOBS = """
+import hashlib, torch
+from compute_server.bench_scene import FEATURES, bench_scene
+from compute_server.optimize import optimise
+from compute_server.problem import make_problem
+from helpers.jobs import Recorder, small_job
+
+for features, settings in [
+    ((), {"stepper": "momentum", "octaves": 3, "smoothness": 0.1}),
+    (FEATURES, {"stepper": "sign", "light": "traced", "sampling": "fixed"}),
+]:
+    job = small_job(scene=bench_scene(64, 2000, features), steps=2, views=4, samples=4, **settings)
+    trace = optimise(make_problem(job, torch.device("cpu")), Recorder())
+    print(trace.loss, hashlib.sha256(trace.theta.numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_code_that_has_just_been_compiled_and_code_from_disk_give_the_same_bytes(tmp_path: Path) -> None:
+    """A job that is taken up again after an update, say."""
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(tests.parent), str(tests)])
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": paths}
+
+    def results() -> str:
+        done = subprocess.run([sys.executable, "-c", JOBS], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    first = results()
+    assert len(first.splitlines()) == 2
+    assert results() == first
+
+
+def test_rounding_is_left_to_the_compiler_only_where_sums_may_be_in_any_order() -> None:
+    functions = [each for module in _modules() for each in vars(module).values() if isinstance(each, CPUDispatcher)]
+    free = {each.__name__ for each in functions if each.targetoptions.get("fastmath")}
+    assert free == {"_dot", "_four", "_sum_sizes"}

@@ -152,9 +152,8 @@ def test_scattering_is_the_gradient_of_the_definition(name: str, width: int, mon
     grad = torch.rand(transport.base.shape, device=DEVICE)
     accumulate_reference(pool, transport).backward(grad.double())
     assert pool.grad is not None
-    found = gpu_kernels.scatter(grad, transport, texels)
-    assert found.is_contiguous()
-    torch.testing.assert_close(found.double(), pool.grad, rtol=2e-5, atol=1e-6)
+    found = gpu_kernels.scatter(grad, transport, texels).double()
+    torch.testing.assert_close(found, pool.grad, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("capability", "width"), [((8, 9), 3), ((9, 0), 4), ((12, 0), 4)])
@@ -216,7 +215,8 @@ def machine_code(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str
     """PTX of each kernel, by compute capability."""
     root = Path(__file__).parents[2]
     away = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, (root, root / "tests", os.environ.get("PYTHONPATH", ""))))}
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests"), *filter(None, given)])}
     cache = {"TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
     command = [sys.executable, "-m", "helpers.triton_ahead", *CAPABILITIES]
     done = subprocess.run(command, env=away | paths | cache, capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ def mean_margin(problem: Problem, encoded: Tensor) -> float:
 
 def test_importance_is_what_the_margin_changes_by_when_a_texel_fades_to_the_mean_colour(problem: Problem) -> None:
     texture, views = problem.texture.original, fixed_views(problem.job.scene.rig)[:2]
-    found = gradient_importance(problem, texture, views, problem.classifiers)
+    found = gradient_importance(problem, texture, views)
     encoded = from_bytes(texture)
     mean = encoded[covered_places(problem)].mean(dim=0)
     for texel in found.argsort(descending=True)[:3].tolist():
@@ -59,15 +59,15 @@ def test_importance_is_what_the_margin_changes_by_when_a_texel_fades_to_the_mean
 
 def test_importance_is_the_same_with_fewer_views_at_once(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     texture, views = problem.texture.original, fixed_views(problem.job.scene.rig)[:3]
-    whole = gradient_importance(problem, texture, views, problem.classifiers)
+    whole = gradient_importance(problem, texture, views)
     monkeypatch.setattr(problems, "AT_ONCE", 2)
-    parts = gradient_importance(dataclasses.replace(problem), texture, views, problem.classifiers)
+    parts = gradient_importance(dataclasses.replace(problem), texture, views)
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4 * float(whole.max()))
 
 
 def test_what_no_view_shows_does_not_matter_and_ranks_below_what_one_shows(problem: Problem) -> None:
     view = fixed_views(problem.job.scene.rig)[0]  # from +x: the middle of the texture is behind
-    found = gradient_importance(problem, problem.texture.original, [view], problem.classifiers).reshape(32, 32)
+    found = gradient_importance(problem, problem.texture.original, [view]).reshape(32, 32)
     hidden, shown = found[12:20, 14:18], found[12:20, [0, 1, 30, 31]]
     assert float(hidden.max()) == 0
     assert float(shown.min()) > 0
@@ -76,7 +76,7 @@ def test_what_no_view_shows_does_not_matter_and_ranks_below_what_one_shows(probl
 def test_a_texture_of_one_colour_has_nothing_that_matters() -> None:
     plain = make_problem(small_job(scene=bench_scene(32)), CPU)
     views = fixed_views(plain.job.scene.rig)[:1]
-    found = gradient_importance(plain, plain.texture.original, views, plain.classifiers)
+    found = gradient_importance(plain, plain.texture.original, views)
     assert float(found.max()) < 1e-6
 
 

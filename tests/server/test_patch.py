@@ -162,12 +162,17 @@ def test_the_flat_baselines_loss_falls() -> None:
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.5
 
 
-def test_the_flat_baseline_is_the_same_with_fewer_pictures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings", [{}, {"models": ("efficientnet_lite0", "efficientnet_lite1"), "ensemble": "worst"}], ids=str
+)
+def test_the_flat_baseline_is_the_same_with_fewer_pictures_at_once(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses = []
     for at_once in (32, 2):
         monkeypatch.setattr(problems, "AT_ONCE", at_once)
         seen = Recorder()
-        run_job(small_job(patch=0.05, method="flat", steps=3, views=5, augment=()), CPU, seen)
+        run_job(small_job(patch=0.05, method="flat", steps=3, views=5, augment=(), **settings), CPU, seen)
         assert all(report.confidence.shape == (5,) for report in seen.reports)
         losses.append([report.loss for report in seen.reports])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
