@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from typing import Any
@@ -16,7 +17,9 @@ from PIL import Image
 
 from compute_server import problem as problems
 from compute_server.bench_scene import bench_scene
+from compute_server.flat_patch import optimise_flat
 from compute_server.jobs import run_job
+from compute_server.placing import placed
 from compute_server.sites import covers, on_patch
 from shared import messages as m
 from shared.errors import InvalidInput
@@ -168,11 +171,12 @@ def test_the_flat_baselines_loss_falls() -> None:
 def test_the_flat_baseline_is_the_same_with_fewer_pictures_at_once(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = []
+    job = small_job(patch=0.05, patch_site="random", method="flat", steps=3, views=5, augment=(), **settings)
+    problem, losses = placed(problems.make_problem(job, CPU)), []
     for at_once in (32, 2):
         monkeypatch.setattr(problems, "AT_ONCE", at_once)
         seen = Recorder()
-        run_job(small_job(patch=0.05, method="flat", steps=3, views=5, augment=(), **settings), CPU, seen)
+        optimise_flat(dataclasses.replace(problem), seen)
         assert all(report.confidence.shape == (5,) for report in seen.reports)
         losses.append([report.loss for report in seen.reports])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
