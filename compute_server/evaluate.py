@@ -20,7 +20,6 @@ from .render.renderer import Renderer
 #: Views are drawn and classified this many at a time, which bounds memory.
 CHUNK = 16
 
-Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
@@ -58,13 +57,12 @@ def evaluate(
     ]
 
 
-def in_chunks(work: Callable[[Sequence[Item]], Made], items: Sequence[Item], count: int = CHUNK) -> list[Made]:
-    """What `work` gives of `count` of `items` (views, say) at a time, and of fewer where the device's memory asks for
-    that."""
+def in_chunks(work: Callable[[Sequence[View]], Made], views: Sequence[View], count: int = CHUNK) -> list[Made]:
+    """What `work` gives of `count` of `views` at a time, and of fewer where the device's memory asks for that."""
     found: list[Made] = []
     start = 0
-    while start < len(items):
-        chunk = items[start : start + count]
+    while start < len(views):
+        chunk = views[start : start + count]
         try:
             found.append(work(chunk))
         except torch.cuda.OutOfMemoryError:

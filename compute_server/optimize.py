@@ -87,7 +87,8 @@ Told = Callable[[], StepReport]
 
 @dataclass(frozen=True)
 class Batch:
-    """The views of one step, made ready: in one piece, or in several where the device's memory asks for that."""
+    """The views of one step, made ready: in one piece, or in several where those are more than the classifiers are to
+    take at once, or than the device's memory holds."""
 
     views: Sequence[View]
     parts: Sequence[tuple[Sequence[View], Prepared]]
@@ -482,7 +483,8 @@ def batch_gradient(
 def ask_batch(
     problem: Problem, theta: Tensor, batch: Batch, step: int, *, seen: Tensor | None = None
 ) -> tuple[Told, Tensor]:
-    """As :func:`batch_gradient`, without waiting for the device."""
+    """As :func:`batch_gradient`, without waiting for the device. Parts are drawn and classified once more where the
+    whole has to be known before (:func:`~compute_server.ensemble.whole_loss`)."""
     if len(batch.parts) == 1:
         return ask(problem, theta, batch.parts[0][1], step, seen=seen)
     given = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
@@ -496,7 +498,9 @@ def ask_batch(
             images = drawn(problem, theta, transport) if each is None else each
             yield share, _augmented(images, settings, same)
 
+    clock = _Clock(problem.device)
     whole = whole_loss(problem.classifiers, pictures(), problem.target, settings)
+    clock.stop()
     weights, loss = (None, None) if whole is None else (whole[1], _Readback(whole[0][None]))
     found = [ask(problem, theta, transport, step, seen=each, rng=rng, weights=weights) for _, transport, each in parts]
 
@@ -508,23 +512,10 @@ def ask_batch(
             loss=total if loss is None else float(loss.read()),
             confidence=torch.cat([report.confidence for report in reports]),
             pictures=torch.cat([report.pictures for report in reports]),
-            classifier_seconds=sum(report.classifier_seconds for report in reports),
+            classifier_seconds=clock.seconds() + sum(report.classifier_seconds for report in reports),
         )
 
     return told, torch.stack([share * slope for share, (_, slope) in zip(shares, found, strict=True)]).sum(dim=0)
-
-
-def gradient(
-    problem: Problem, theta: Tensor, batch: Prepared, step: int, *, seen: Tensor | None = None
-) -> tuple[StepReport, Tensor]:
-    """Loss of Θ on a batch of views, and its gradient.
-
-    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take. They
-    may be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the
-    renderer's way (a straight-through estimate: value theirs, derivative ours).
-    """
-    told, slope = ask(problem, theta, batch, step, seen=seen)
-    return told(), slope
 
 
 def drawn(problem: Problem, theta: Tensor, batch: Prepared) -> Tensor:
@@ -545,8 +536,13 @@ def ask(
     rng: np.random.Generator | None = None,
     weights: Tensor | None = None,
 ) -> tuple[Told, Tensor]:
-    """As :func:`gradient`, without waiting for the device. Of a batch in parts, `rng` goes from each to the next, and
-    `weights` are those of :func:`ensemble_loss`."""
+    """The loss of Θ on views, once the device has found it, and its gradient.
+
+    The classifiers' part is differentiated apart from the renderer's, which also gives the time that they take. They
+    may be shown other pictures of the same views, `seen`: the loss is then of those, and its gradient goes the
+    renderer's way (a straight-through estimate: value theirs, derivative ours). Of a batch in parts, `rng` goes from
+    each to the next, and `weights` are those of :func:`ensemble_loss`.
+    """
     settings = problem.job.settings
     free = theta.detach().requires_grad_()
     images = drawn(problem, free, batch)

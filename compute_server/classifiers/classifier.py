@@ -93,7 +93,7 @@ class Classifier:
         def keep(values: Tensor) -> Tensor:
             if _storage(values) not in own:
                 kept[_storage(values)] = values.untyped_storage().nbytes()
-            return values
+            return values.detach()  # what a step has itself made, and keeps, would keep the step, and never go
 
         size = self.spec.size
         images = torch.zeros(count, size, size, 3, device=self.device, requires_grad=True)

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from compute_server.bench_scene import bench_scene
-from compute_server.optimize import StepReport
+from compute_server.optimize import StepReport, ask
 from compute_server.problem import Problem
+from compute_server.render.taps import Prepared
 from shared import messages as m
 from shared.scene import Scene, View
 
@@ -27,6 +28,12 @@ def small_job(name: str = "small", scene: Scene | None = None, **settings: Any) 
         scene=scene or bench_scene(128),
         settings=m.Settings(**{"target": "golf ball", **SMALL, **settings}),
     )
+
+
+def gradient(problem: Problem, theta: Tensor, batch: Prepared, **given: Any) -> tuple[StepReport, Tensor]:
+    """What Θ comes to on a batch of views in a job's first step, and its gradient."""
+    told, slope = ask(problem, theta, batch, 0, **given)
+    return told(), slope
 
 
 class Silent:

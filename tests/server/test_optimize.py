@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from helpers.jobs import Recorder, small_job
+from helpers.jobs import Recorder, gradient, small_job
 
 from compute_server import optimize
 from compute_server.bench_scene import bench_scene
 from compute_server.classifiers import Classifier
 from compute_server.evaluate import judge
 from compute_server.objectives import cross_entropy
-from compute_server.optimize import HOLD, VALIDATE_EVERY, Trace, gradient, optimise
+from compute_server.optimize import HOLD, VALIDATE_EVERY, Trace, optimise
 from compute_server.problem import Problem, make_problem
 from compute_server.views import fixed_views
 from shared import messages as m
@@ -65,10 +65,10 @@ def test_the_loss_gradient_agrees_with_a_finite_difference() -> None:
     problem = make_problem(small_job(samples=4, views=1), CPU)
     batch = problem.renderer.prepare(fixed_views(problem.job.scene.rig)[:1], problem.size, 4)
     theta = problem.texture.start
-    report, slope = gradient(problem, theta, batch, 0)
+    report, slope = gradient(problem, theta, batch)
     along = slope / slope.norm()
     length = 0.0002  # short enough that the classifier is straight over it
-    there, back = (gradient(problem, theta + sign * length * along, batch, 0)[0].loss for sign in (1, -1))
+    there, back = (gradient(problem, theta + sign * length * along, batch)[0].loss for sign in (1, -1))
     assert (there - back) / (2 * length) == pytest.approx(float(slope.norm()), rel=0.02)
     assert back < report.loss < there
 
@@ -87,9 +87,9 @@ def test_a_step_that_asks_for_covered_pixels_only_moves_as_with_all_of_them(
         return logits(self, images, needed)
 
     monkeypatch.setattr(Classifier, "logits", spied)
-    _, slope = gradient(problem, problem.texture.start, batch, 0)
+    _, slope = gradient(problem, problem.texture.start, batch)
     monkeypatch.setattr(optimize, "covered", lambda _: None)
-    _, whole = gradient(problem, problem.texture.start, batch, 0)
+    _, whole = gradient(problem, problem.texture.start, batch)
     assert (slope - whole).norm() < 1e-5 * whole.norm()
     # What was done to pictures carries gradients from pixels that the object does not cover.
     assert [needed is None for needed in asked] == [bool(augment), True]
@@ -150,7 +150,7 @@ def test_two_classifiers_are_trained_together() -> None:
     losses = []
     for classifiers in (both.classifiers, both.classifiers[:1], both.classifiers[1:]):
         problem = dataclasses.replace(both, classifiers=classifiers)
-        losses.append(gradient(problem, both.texture.start, batch, 0)[0].loss)
+        losses.append(gradient(problem, both.texture.start, batch)[0].loss)
     assert both.size == 240
     assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-4)
 
@@ -161,9 +161,9 @@ def test_worst_first_trains_the_classifier_that_does_worst() -> None:
     batch = both.renderer.prepare(fixed_views(both.job.scene.rig)[:2], both.size, 1)
     mean = dataclasses.replace(both, job=small_job(ensemble="mean", **pair))
     alone = [dataclasses.replace(both, job=small_job(), classifiers=(each,)) for each in both.classifiers]
-    losses = [gradient(each, both.texture.start, batch, 0)[0].loss for each in alone]
-    assert gradient(mean, both.texture.start, batch, 0)[0].loss == pytest.approx((losses[0] + 3 * losses[1]) / 4)
-    worst = gradient(both, both.texture.start, batch, 0)[0].loss
+    losses = [gradient(each, both.texture.start, batch)[0].loss for each in alone]
+    assert gradient(mean, both.texture.start, batch)[0].loss == pytest.approx((losses[0] + 3 * losses[1]) / 4)
+    worst = gradient(both, both.texture.start, batch)[0].loss
     assert (losses[0] + 3 * losses[1]) / 4 < worst < max(losses)
 
 
@@ -264,7 +264,7 @@ def test_straight_through_has_the_value_of_the_pictures_given_and_the_renderers_
     with torch.no_grad():
         here = problem.renderer.draw(problem.texture.pool(theta, problem.linear_original), batch)
     given = fog(here)
-    report, slope = gradient(problem, theta, batch, 0, seen=given)
+    report, slope = gradient(problem, theta, batch, seen=given)
     assert torch.equal(report.pictures, given)
     along = slope / slope.norm()
     length = 0.0005

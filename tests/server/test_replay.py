@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from helpers.jobs import Recorder, small_job
+from helpers.jobs import Recorder, gradient, small_job
 from torch import Tensor
 
 from compute_server import optimize
@@ -24,7 +24,6 @@ from compute_server.optimize import (
     StepReport,
     ask,
     batch_gradient,
-    gradient,
     optimise,
 )
 from compute_server.problem import Problem, make_problem
@@ -125,7 +124,7 @@ def test_a_step_on_cuda_has_the_gradient_of_one_on_the_cpu(settings: dict[str, A
         problem = _problem(device, **settings)
         batch = _batch(problem)
         for _ in range(CALLS_BEFORE + 2):
-            report, slope = gradient(problem, problem.texture.start, batch, 0)
+            report, slope = gradient(problem, problem.texture.start, batch)
         slopes.append((report.loss, slope.cpu().flatten()))
     (loss, slope), (other_loss, other) = slopes
     assert other_loss == pytest.approx(loss, rel=2e-2)
@@ -239,10 +238,13 @@ def test_a_loss_that_is_no_number_ends_the_job_before_anything_of_it_is_kept(
 
 
 @on_cuda
-def test_batches_in_parts_on_cuda_have_the_gradient_of_whole_ones() -> None:
-    problem = _problem(CUDA)
+@pytest.mark.parametrize(
+    "settings", [{}, {"models": ("efficientnet_lite0", "efficientnet_lite1"), "ensemble": "worst"}], ids=str
+)
+def test_batches_in_parts_on_cuda_have_the_gradient_of_whole_ones(settings: dict[str, Any]) -> None:
+    problem = _problem(CUDA, **settings)
     views = fixed_views(problem.job.scene.rig)[:4]
-    _, whole = gradient(problem, problem.texture.start, _batch(problem), 0)
+    _, whole = gradient(problem, problem.texture.start, _batch(problem))
     halves = [views[:2], views[2:]]
     parts = [(half, problem.renderer.prepare(half, problem.size, 4)) for half in halves]
     report, slope = batch_gradient(problem, problem.texture.start, Batch(views, parts), 0)
