@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -487,35 +487,60 @@ def ask_batch(
     whole has to be known before (:func:`~compute_server.ensemble.whole_loss`)."""
     if len(batch.parts) == 1:
         return ask(problem, theta, batch.parts[0][1], step, seen=seen)
-    given = [None] * len(batch.parts) if seen is None else torch.split(seen, [len(views) for views, _ in batch.parts])
-    shares = [len(views) / len(batch.views) for views, _ in batch.parts]
-    parts = list(zip(shares, [transport for _, transport in batch.parts], given, strict=True))
-    settings, rng = problem.job.settings, _step_rng(problem.job.settings.seed, step)
-
-    def pictures() -> Iterator[tuple[float, Tensor]]:
-        same = _step_rng(settings.seed, step)
-        for share, transport, each in parts:
-            images = drawn(problem, theta, transport) if each is None else each
-            yield share, _augmented(images, settings, same)
-
+    parts, settings = _parts(batch, seen), problem.job.settings
     clock = _Clock(problem.device)
-    whole = whole_loss(problem.classifiers, pictures(), problem.target, settings)
+    whole = whole_loss(problem.classifiers, _shown(problem, theta, parts, step), problem.target, settings)
     clock.stop()
     weights, loss = (None, None) if whole is None else (whole[1], _Readback(whole[0][None]))
-    found = [ask(problem, theta, transport, step, seen=each, rng=rng, weights=weights) for _, transport, each in parts]
+    slope, asked, rng = torch.zeros_like(theta), [], _step_rng(settings.seed, step)
+    for part in parts:
+        told, own = ask(problem, theta, part.transport, step, seen=part.seen, rng=rng, weights=weights)
+        slope.add_(own, alpha=part.share)
+        asked.append(told)
 
-    def told() -> StepReport:
-        reports = [each() for each, _ in found]
-        total = sum(share * report.loss for share, report in zip(shares, reports, strict=True))
+    def told_of_all() -> StepReport:
+        report = _joined([each() for each in asked], [part.share for part in parts])
         return dataclasses.replace(
-            reports[0],
-            loss=total if loss is None else float(loss.read()),
-            confidence=torch.cat([report.confidence for report in reports]),
-            pictures=torch.cat([report.pictures for report in reports]),
-            classifier_seconds=clock.seconds() + sum(report.classifier_seconds for report in reports),
+            report,
+            loss=report.loss if loss is None else float(loss.read()),
+            classifier_seconds=clock.seconds() + report.classifier_seconds,
         )
 
-    return told, torch.stack([share * slope for share, (_, slope) in zip(shares, found, strict=True)]).sum(dim=0)
+    return told_of_all, slope
+
+
+class _Part(NamedTuple):
+    """Some views of a batch: their share of it, and other pictures of them to be seen."""
+
+    share: float
+    transport: Prepared
+    seen: Tensor | None
+
+
+def _parts(batch: Batch, seen: Tensor | None) -> list[_Part]:
+    sizes = [len(views) for views, _ in batch.parts]
+    given = [None] * len(sizes) if seen is None else torch.split(seen, sizes)
+    shares = [size / len(batch.views) for size in sizes]
+    return [_Part(share, part, each) for share, (_, part), each in zip(shares, batch.parts, given, strict=True)]
+
+
+def _shown(problem: Problem, theta: Tensor, parts: Sequence[_Part], step: int) -> Iterator[tuple[float, Tensor]]:
+    """What classifiers are shown of each part in this step, and its share, one after the other."""
+    rng = _step_rng(problem.job.settings.seed, step)
+    for part in parts:
+        images = drawn(problem, theta, part.transport) if part.seen is None else part.seen
+        yield part.share, _augmented(images, problem.job.settings, rng)
+
+
+def _joined(reports: Sequence[StepReport], shares: Sequence[float]) -> StepReport:
+    """What the parts of a batch came to as one."""
+    return dataclasses.replace(
+        reports[0],
+        loss=sum(share * report.loss for share, report in zip(shares, reports, strict=True)),
+        confidence=torch.cat([report.confidence for report in reports]),
+        pictures=torch.cat([report.pictures for report in reports]),
+        classifier_seconds=sum(report.classifier_seconds for report in reports),
+    )
 
 
 def drawn(problem: Problem, theta: Tensor, batch: Prepared) -> Tensor:

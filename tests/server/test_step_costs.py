@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.jobs import Recorder, small_job
+from helpers.jobs import Recorder, gradient, small_job
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compute_server import optimize
 from compute_server.bench_scene import bench_scene
 from compute_server.classifiers import Classifier
-from compute_server.optimize import gradient, optimise
+from compute_server.optimize import optimise
 from compute_server.problem import Problem, make_problem
 from compute_server.render.rasterizer import Rasterizer
 from compute_server.steppers import MomentumSign, moved
@@ -119,7 +119,7 @@ def test_a_step_takes_little_memory_and_crosses_between_devices_no_more_than_it_
     walker, theta = MomentumSign(), problem.texture.start
     for _ in range(2):  # the second step has what is kept between steps
         with Ledger() as ledger:
-            _, slope = gradient(problem, theta, batch, 0)
+            _, slope = gradient(problem, theta, batch)
             theta = moved(theta, walker.move(slope, 0.01), problem.texture.start, 0.1, "linf")
     picture, pool = batch.base.nbytes, problem.texture.levels.starts[-1] * 12
     # Pictures: the base's copy, encoded, and a gradient of each. Pools: one, and its gradient by each of the threads
