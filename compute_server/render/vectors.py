@@ -112,22 +112,17 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     compiled with it. These need not fuse the same products, and the same job would give other bytes.
     """
     del typing, b, c
-    if a == types.float32:
-        return types.float32(types.float32, types.float32, types.float32), _one_fma
+    one = a == types.float32
+    kind, own = (_FLOAT, types.float32) if one else (_FOUR, _COLOR)
+    name = "llvm.fmuladd.f32" if one else "llvm.fmuladd.v4f32"
 
     def generate(context: Any, builder: Any, _: Any, given: Any) -> Any:
-        kind = ir.FunctionType(_FOUR, [_FOUR] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v4f32")  # type: ignore[no-untyped-call]
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)  # type: ignore[no-untyped-call]
+        if one:
+            return builder.call(function, given)
         return _as_tuple(context, builder, builder.call(function, [_as_vector(builder, each) for each in given]))
 
-    return _COLOR(_COLOR, _COLOR, _COLOR), generate
-
-
-def _one_fma(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-    del context, signature
-    kind = ir.FunctionType(_FLOAT, [_FLOAT] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.f32")  # type: ignore[no-untyped-call]
-    return builder.call(function, given)
+    return own(own, own, own), generate
 
 
 @nb.njit(cache=True)
